@@ -1,0 +1,1 @@
+//! Benchmarks: overhead against a floor, and routing policies side by side.

@@ -1,0 +1,1 @@
+//! What people write: configuration files, header names, reason codes.

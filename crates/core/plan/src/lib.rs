@@ -1,0 +1,1 @@
+//! The registry of plugin types and the compiled, immutable plan.

@@ -1,0 +1,1 @@
+//! Block hashing and the approximate prefix index.

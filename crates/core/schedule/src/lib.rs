@@ -1,0 +1,1 @@
+//! Filters, scorers, pickers and profiles: which endpoint.

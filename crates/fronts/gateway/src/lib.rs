@@ -1,0 +1,1 @@
+//! HTTP reverse proxy with the picker in-process.

@@ -1,0 +1,1 @@
+//! A model server in virtual time: batching, KV cache, latency model.

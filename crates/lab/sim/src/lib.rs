@@ -1,0 +1,1 @@
+//! A vLLM-compatible HTTP server over the virtual-time model server.

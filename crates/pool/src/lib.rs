@@ -1,0 +1,1 @@
+//! Endpoints and what is known of them now.

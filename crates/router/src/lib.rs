@@ -1,0 +1,1 @@
+//! One request's life: parse, resolve, produce, schedule, send, observe.

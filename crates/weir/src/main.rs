@@ -1,0 +1,2 @@
+//! The `weir` binary: everything lives in the library.
+fn main() {}
