@@ -1,0 +1,139 @@
+//! One (server, port) pair that runs a model.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+
+use crate::{EndpointUrl, EngineState, Health, Ledger, Time};
+
+/// What discovery says of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// Name, unique with the namespace.
+    pub name: String,
+    /// Namespace; `default` outside Kubernetes.
+    pub namespace: String,
+    /// Where it listens.
+    pub url: EndpointUrl,
+    /// Labels, for filters and engine mapping.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl EndpointSpec {
+    /// An endpoint in the namespace `default`, without labels.
+    pub fn new(name: impl Into<String>, url: EndpointUrl) -> Self {
+        Self { name: name.into(), namespace: "default".to_owned(), url, labels: BTreeMap::new() }
+    }
+}
+
+/// An endpoint and everything known of it. Shared; its identity is `namespace/name`.
+#[derive(Debug)]
+pub struct Endpoint {
+    id: String,
+    authority: String,
+    spec: EndpointSpec,
+    addresses: ArcSwap<Vec<SocketAddr>>,
+    models: ArcSwap<Vec<String>>,
+    /// Numbers of its metrics page.
+    pub engine: EngineState,
+    /// What this process has in flight there.
+    pub ledger: Arc<Ledger>,
+    /// Whether it may be given requests.
+    pub health: Health,
+}
+
+/// An endpoint's numbers, frozen for one decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EndpointState {
+    /// Requests in the engine's queue.
+    pub waiting: u32,
+    /// Requests in the engine's batch.
+    pub running: u32,
+    /// Used share of the KV cache, 0 to 1.
+    pub kv_usage: f64,
+    /// Age of those three; `None` if the engine was never scraped.
+    pub age: Option<Duration>,
+    /// They are older than the pool's threshold, or were never fetched.
+    pub stale: bool,
+    /// Requests in flight: our own, and foreign ones that scrapes show.
+    pub inflight_requests: u64,
+    /// Tokens in flight, ours.
+    pub inflight_tokens: u64,
+}
+
+impl Endpoint {
+    /// A new endpoint of which nothing is known. A host that is an IP literal is its own address.
+    pub fn new(spec: EndpointSpec) -> Self {
+        let literal = spec.url.host.parse().ok().map(|ip| SocketAddr::new(ip, spec.url.port));
+        Self {
+            id: format!("{}/{}", spec.namespace, spec.name),
+            authority: spec.url.authority(),
+            addresses: ArcSwap::from_pointee(literal.into_iter().collect()),
+            models: ArcSwap::from_pointee(Vec::new()),
+            spec,
+            engine: EngineState::default(),
+            ledger: Arc::new(Ledger::default()),
+            health: Health::default(),
+        }
+    }
+
+    /// `namespace/name`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// `host:port` as configured.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What discovery said.
+    pub fn spec(&self) -> &EndpointSpec {
+        &self.spec
+    }
+
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.spec.labels.get(key).map(String::as_str)
+    }
+
+    /// Addresses that the host resolved to, newest resolution; empty if it never resolved.
+    pub fn addresses(&self) -> Arc<Vec<SocketAddr>> {
+        self.addresses.load_full()
+    }
+
+    /// Publishes a new resolution of the host.
+    pub fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        if **self.addresses.load() != addresses {
+            self.addresses.store(Arc::new(addresses));
+        }
+    }
+
+    /// Models and adapters that its `/v1/models` lists; empty if unknown.
+    pub fn models(&self) -> Arc<Vec<String>> {
+        self.models.load_full()
+    }
+
+    /// Publishes what `/v1/models` lists. Returns whether that changed anything.
+    pub fn set_models(&self, models: Vec<String>) -> bool {
+        let changed = **self.models.load() != models;
+        if changed {
+            self.models.store(Arc::new(models));
+        }
+        changed
+    }
+
+    /// Its numbers at `now`; stale if older than `threshold`.
+    pub fn state(&self, now: Time, threshold: Duration) -> EndpointState {
+        let age = self.engine.scraped_at().map(|at| now.since(at));
+        EndpointState {
+            waiting: self.engine.waiting(),
+            running: self.engine.running(),
+            kv_usage: self.engine.kv_usage(),
+            age,
+            stale: age.is_none_or(|age| age > threshold),
+            inflight_requests: self.ledger.requests() + u64::from(self.engine.foreign_requests()),
+            inflight_tokens: self.ledger.tokens(),
+        }
+    }
+}
