@@ -1,6 +1,12 @@
 //! One (server, port) pair that runs a model.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 
@@ -29,11 +35,13 @@ impl EndpointSpec {
 /// An endpoint and everything known of it. Shared; its identity is `namespace/name`.
 #[derive(Debug)]
 pub struct Endpoint {
+    serial: u32,
     id: String,
     authority: String,
     spec: EndpointSpec,
     addresses: ArcSwap<Vec<SocketAddr>>,
     models: ArcSwap<Vec<String>>,
+    transport: OnceLock<Box<dyn Any + Send + Sync>>,
     /// Numbers of its metrics page.
     pub engine: EngineState,
     /// What this process has in flight there.
@@ -64,17 +72,29 @@ pub struct EndpointState {
 impl Endpoint {
     /// A new endpoint of which nothing is known. A host that is an IP literal is its own address.
     pub fn new(spec: EndpointSpec) -> Self {
+        Self::with_serial(spec, 0)
+    }
+
+    /// As [`Endpoint::new`], with a number that no other endpoint of the same pool has or had.
+    pub fn with_serial(spec: EndpointSpec, serial: u32) -> Self {
         let literal = spec.url.host.parse().ok().map(|ip| SocketAddr::new(ip, spec.url.port));
         Self {
+            serial,
             id: format!("{}/{}", spec.namespace, spec.name),
             authority: spec.url.authority(),
             addresses: ArcSwap::from_pointee(literal.into_iter().collect()),
             models: ArcSwap::from_pointee(Vec::new()),
+            transport: OnceLock::new(),
             spec,
             engine: EngineState::default(),
             ledger: Arc::new(Ledger::default()),
             health: Health::default(),
         }
+    }
+
+    /// A number that no other endpoint of the same pool has or had: small, dense, never used again.
+    pub fn serial(&self) -> u32 {
+        self.serial
     }
 
     /// `namespace/name`.
@@ -121,6 +141,12 @@ impl Endpoint {
             self.models.store(Arc::new(models));
         }
         changed
+    }
+
+    /// What the front keeps per endpoint, such as its connections: made by `init` at first use, and gone with the endpoint.
+    /// `None` if another type was attached first.
+    pub fn transport<T: Any + Send + Sync>(&self, init: impl FnOnce() -> T) -> Option<&T> {
+        self.transport.get_or_init(|| Box::new(init())).downcast_ref()
     }
 
     /// Its numbers at `now`; stale if older than `threshold`.

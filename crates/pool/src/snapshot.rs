@@ -37,13 +37,14 @@ impl Reconciled {
 pub struct Pool {
     name: String,
     snapshot: ArcSwap<Snapshot>,
-    writer: Mutex<()>,
+    /// Serial of the next new endpoint; held by whoever changes the set.
+    next_serial: Mutex<u32>,
 }
 
 impl Pool {
     /// A pool without endpoints.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), snapshot: ArcSwap::from_pointee(Snapshot::default()), writer: Mutex::new(()) }
+        Self { name: name.into(), snapshot: ArcSwap::from_pointee(Snapshot::default()), next_serial: Mutex::new(0) }
     }
 
     /// Its name.
@@ -64,7 +65,7 @@ impl Pool {
     /// Makes the set equal `wanted`. An endpoint that is listed unchanged keeps its identity and all its state; one that is gone,
     /// or came back with another URL or labels, starts to drain.
     pub fn reconcile(&self, wanted: &[EndpointSpec]) -> Reconciled {
-        let _writer = self.writer.lock();
+        let mut next_serial = self.next_serial.lock();
         let old = self.snapshot.load_full();
         let mut known: HashMap<(&str, &str), &Arc<Endpoint>> =
             old.endpoints.iter().map(|e| ((e.spec().namespace.as_str(), e.spec().name.as_str()), e)).collect();
@@ -75,7 +76,8 @@ impl Pool {
                 Some(endpoint) if endpoint.spec() == spec => endpoints.push(Arc::clone(endpoint)),
                 replaced => {
                     report.removed.extend(replaced.cloned());
-                    let endpoint = Arc::new(Endpoint::new(spec.clone()));
+                    let endpoint = Arc::new(Endpoint::with_serial(spec.clone(), *next_serial));
+                    *next_serial += 1;
                     report.added.push(Arc::clone(&endpoint));
                     endpoints.push(endpoint);
                 }
