@@ -1,0 +1,248 @@
+//! Strings inside JSON: where they end, what they say.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+/// A range of bytes of the scanned body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Offset behind the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
+        // The scanner refuses bodies that do not fit.
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    /// The bytes of `body` in this range; empty if the span belongs to another body.
+    pub fn of(self, body: &[u8]) -> &[u8] {
+        body.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// Length in bytes.
+    pub const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether the range has no bytes.
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// A JSON string in the scanned body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JsonStr {
+    /// What stands between the quotes.
+    pub span: Span,
+    /// Whether it contains escapes.
+    pub escaped: bool,
+}
+
+impl JsonStr {
+    /// The decoded text; borrowed unless the string has escapes. A lone surrogate (`\ud800`) reads
+    /// as U+FFFD.
+    pub fn decode(self, body: &[u8]) -> Cow<'_, str> {
+        let raw = self.span.of(body);
+        if !self.escaped {
+            return String::from_utf8_lossy(raw);
+        }
+        let mut out = Vec::with_capacity(raw.len());
+        self.chunks(body, &mut |chunk| out.extend_from_slice(chunk));
+        match String::from_utf8(out) {
+            Ok(text) => Cow::Owned(text),
+            Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        }
+    }
+
+    /// Gives the decoded bytes to `f` in order: runs without escapes as they stand in `body`, each
+    /// escape as a chunk of its own. No allocation.
+    pub fn chunks(self, body: &[u8], f: &mut impl FnMut(&[u8])) {
+        let mut raw = self.span.of(body);
+        if !self.escaped {
+            if !raw.is_empty() {
+                f(raw);
+            }
+            return;
+        }
+        while let Some(at) = memchr(b'\\', raw) {
+            if at > 0 {
+                f(&raw[..at]);
+            }
+            let (decoded, used) = escape(&raw[at..]);
+            f(decoded.encode_utf8(&mut [0; 4]).as_bytes());
+            raw = &raw[at + used..];
+        }
+        if !raw.is_empty() {
+            f(raw);
+        }
+    }
+
+    /// Decodes into `buffer` as a key of at most its size; `None` if it is longer.
+    pub(crate) fn short<'b>(self, body: &'b [u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        if !self.escaped {
+            return Some(self.span.of(body));
+        }
+        let mut used = Some(0);
+        self.chunks(body, &mut |chunk| {
+            used = used.and_then(|at| {
+                let end = at + chunk.len();
+                buffer.get_mut(at..end)?.copy_from_slice(chunk);
+                Some(end)
+            });
+        });
+        buffer.get(..used?)
+    }
+}
+
+/// Decodes the escape at the start of `raw`; returns the character and the bytes it took.
+fn escape(raw: &[u8]) -> (char, usize) {
+    let plain = match raw.get(1) {
+        Some(b'n') => '\n',
+        Some(b't') => '\t',
+        Some(b'r') => '\r',
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'u') => return unicode_escape(raw),
+        Some(&other) => char::from(other),
+        None => return (char::REPLACEMENT_CHARACTER, raw.len()),
+    };
+    (plain, 2)
+}
+
+fn unicode_escape(raw: &[u8]) -> (char, usize) {
+    let Some(first) = hex4(raw.get(2..6)) else {
+        return (char::REPLACEMENT_CHARACTER, raw.len().min(2));
+    };
+    if let (0xd800..0xdc00, Some(b"\\u")) = (first, raw.get(6..8))
+        && let Some(second @ 0xdc00..0xe000) = hex4(raw.get(8..12))
+    {
+        let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
+    }
+    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+}
+
+pub(super) fn hex4(digits: Option<&[u8]>) -> Option<u32> {
+    digits?.iter().try_fold(0, |code, &digit| Some(code << 4 | char::from(digit).to_digit(16)?))
+}
+
+const fn repeat(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// How many leading bytes of `text` a JSON string may hold as they are: stops at a quote, a
+/// backslash or a control character, or at the end.
+pub(super) fn plain_len(text: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        for _ in 0..WIDE / 8 {
+            let Some(word) = text[at..].first_chunk::<8>() else {
+                let rest = text[at..].iter();
+                return at + rest.take_while(|&&b| b >= 0x20 && b != b'"' && b != b'\\').count();
+            };
+            let hits = special(u64::from_le_bytes(*word));
+            if hits != 0 {
+                return at + hits.trailing_zeros() as usize / 8;
+            }
+            at += 8;
+        }
+        while let Some(wide) = text[at..].first_chunk::<WIDE>() {
+            // Compiles to vector compares: no branch inside, one per block.
+            let hit = wide.iter().fold(0u8, |hit, &b| hit | u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\'));
+            if hit != 0 {
+                break;
+            }
+            at += WIDE;
+        }
+    }
+}
+
+const WIDE: usize = 32;
+
+/// The high bit of each byte that is a quote, a backslash or below 0x20. Only the lowest set bit
+/// is exact: the subtraction may carry into bytes above it.
+const fn special(word: u64) -> u64 {
+    // Flipping bit 1 moves the quote to 0x20 and keeps the control characters below it.
+    let quote_or_control = (word ^ repeat(2)).wrapping_sub(repeat(0x21));
+    let backslash = (word ^ repeat(b'\\')).wrapping_sub(repeat(1));
+    (quote_or_control | backslash) & !word & repeat(0x80)
+}
+
+/// Appends `text` as a JSON string with its quotes.
+pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = plain_len(rest);
+        out.extend_from_slice(&rest[..plain]);
+        let Some(&byte) = rest.get(plain) else { break };
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+        rest = &rest[plain + 1..];
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_len_agrees_with_a_byte_loop() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let slow = |s: &[u8]| s.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\').unwrap_or(s.len());
+        for byte in 0..=255 {
+            for at in 0..80 {
+                let mut text = [b'a'; 100];
+                text[at] = byte;
+                assert_eq!(plain_len(&text), slow(&text), "byte {byte} at {at}");
+            }
+        }
+        for _ in 0..20_000 {
+            let len = rng.usize(..100);
+            let text: Vec<u8> = (0..len).map(|_| if rng.u8(..50) == 0 { rng.u8(..) } else { rng.u8(0x1e..) }).collect();
+            assert_eq!(plain_len(&text), slow(&text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn written_strings_read_back() {
+        for text in ["", "a\"b\\c", "\u{0}\u{1f}\n\r\t\u{7f}", "é😀 long enough for a wide block \""] {
+            let mut out = Vec::new();
+            push_json_string(&mut out, text);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            let inner = JsonStr { span: Span::new(1, out.len() - 1), escaped: true };
+            assert_eq!(inner.decode(&out), text);
+        }
+    }
+
+    #[test]
+    fn surrogates() {
+        for (raw, want) in [
+            (r"\ud83d\ude00!", "😀!"),
+            (r"\ud83d", "\u{fffd}"),
+            (r"\ud83dx", "\u{fffd}x"),
+            (r"\ude00\ud83d\ude00", "\u{fffd}😀"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
+            (r"\/\u0041", "/A"),
+        ] {
+            let s = JsonStr { span: Span::new(0, raw.len()), escaped: true };
+            assert_eq!(s.decode(raw.as_bytes()), want, "{raw}");
+        }
+    }
+}
