@@ -5,6 +5,8 @@
 //!   scalars, and the prompt as ordered [`Segment`]s, which [`Scanned::pieces`] decodes without
 //!   copying.
 //! - [`splice_model`] rewrites a body by reference.
+//! - [`SseUsage`] and [`JsonUsageTail`] watch answers go by and find the token counts in them.
+//! - [`parse_models`] and [`render_models`] read and write model lists (a cold path, through serde).
 //! - [`ErrorBody`] writes errors as OpenAI's clients expect them.
 //!
 //! Invariants: what [`scan`] accepts is well-formed UTF-8 JSON as a whole; every span lies inside
@@ -17,16 +19,20 @@
 
 mod error;
 mod json;
+mod models;
 mod route;
 mod scan;
 mod segment;
 mod splice;
+mod usage;
 
 pub use self::{
     error::{ErrorBody, error_kind},
     json::{JsonStr, Span},
+    models::{ModelCard, ModelsError, parse_models, render_model, render_models},
     route::{Api, Route, classify},
     scan::{ScanError, ScanErrorKind, Scanned, scan},
     segment::{MediaKind, Piece, Segment, TokenIds},
     splice::splice_model,
+    usage::{JsonUsageTail, SseUsage, Usage},
 };

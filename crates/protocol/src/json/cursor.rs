@@ -21,6 +21,11 @@ impl<'a> Cursor<'a> {
         Self { body, at: 0 }
     }
 
+    /// Starts in the middle.
+    pub(crate) const fn starting(body: &'a [u8], at: usize) -> Self {
+        Self { body, at }
+    }
+
     pub(crate) const fn body(&self) -> &'a [u8] {
         self.body
     }
@@ -105,11 +110,13 @@ impl<'a> Cursor<'a> {
             self.at += 1;
             return Ok(());
         }
+        self.member(&mut f)?;
+        self.object_rest(f)
+    }
+
+    /// Reads what follows a value in an object: more members, and the closing brace.
+    pub(crate) fn object_rest(&mut self, mut f: impl FnMut(&mut Self, &[u8]) -> Result<()>) -> Result<()> {
         loop {
-            let key = self.key()?;
-            let (body, mut buffer) = (self.body, [0; KEY_BUFFER]);
-            // A longer escaped key is none that anybody asks for.
-            f(self, key.short(body, &mut buffer).unwrap_or_default())?;
             match self.next()? {
                 b',' => self.at += 1,
                 b'}' => {
@@ -118,7 +125,16 @@ impl<'a> Cursor<'a> {
                 }
                 _ => return Err(self.fail(Kind::UnexpectedByte)),
             }
+            self.member(&mut f)?;
         }
+    }
+
+    #[inline]
+    fn member(&mut self, f: &mut impl FnMut(&mut Self, &[u8]) -> Result<()>) -> Result<()> {
+        let key = self.key()?;
+        let (body, mut buffer) = (self.body, [0; KEY_BUFFER]);
+        // A longer escaped key is none that anybody asks for.
+        f(self, key.short(body, &mut buffer).unwrap_or_default())
     }
 
     /// Reads an array; `f` must consume each element.
