@@ -1,5 +1,7 @@
 //! What routing needs from a request body, found in one pass.
 
+#[cfg(test)]
+mod against_serde;
 mod error;
 pub(crate) mod prompt;
 #[cfg(test)]
