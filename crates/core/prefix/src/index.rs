@@ -70,8 +70,8 @@ pub struct IndexStats {
 /// Working memory of lookups; keep it and they allocate nothing.
 #[derive(Clone, Debug, Default)]
 pub struct LookupScratch {
-    /// Slots that hold every block so far.
-    alive: Vec<u64>,
+    /// Slots that hold every block so far: words that are not empty, with their numbers.
+    alive: Vec<(usize, u64)>,
     /// By slot: leading blocks held.
     matched: Vec<u32>,
 }
@@ -136,32 +136,32 @@ impl ApproxIndex {
         alive.clear();
         for slot in holders.clone().filter_map(|holder| shared.slots.get(&holder)) {
             let (word, bit) = place(*slot);
-            if word >= alive.len() {
-                alive.resize(word + 1, 0);
+            while alive.len() <= word {
+                alive.push((alive.len(), 0));
             }
-            alive[word] |= bit;
+            alive[word].1 |= bit;
         }
         by_slot.clear();
         by_slot.resize(alive.len() * 64, 0);
+        alive.retain(|(_, slots)| *slots != 0);
 
         let mut blocks = 0;
         for hash in hashes {
             let Some(found) = shared.blocks.get(hash) else { break };
             let words = found.words();
-            let mut left = 0;
-            for (i, word) in alive.iter_mut().enumerate() {
-                let stay = *word & words.get(i).copied().unwrap_or(0);
-                for_each_slot(i, *word ^ stay, |slot| by_slot[slot] = blocks);
-                *word = stay;
-                left |= stay;
-            }
-            if left == 0 {
+            alive.retain_mut(|(word, slots)| {
+                let stay = *slots & words.get(*word).copied().unwrap_or(0);
+                for_each_slot(*word, *slots ^ stay, |slot| by_slot[slot] = blocks);
+                *slots = stay;
+                stay != 0
+            });
+            if alive.is_empty() {
                 break;
             }
             blocks += 1;
         }
-        for (i, word) in alive.iter().enumerate() {
-            for_each_slot(i, *word, |slot| by_slot[slot] = blocks);
+        for (word, slots) in alive.iter() {
+            for_each_slot(*word, *slots, |slot| by_slot[slot] = blocks);
         }
         for (holder, matched) in holders.zip(matched) {
             let slot = shared.slots.get(&holder);
