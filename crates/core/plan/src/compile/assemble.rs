@@ -1,0 +1,273 @@
+//! Building instances in the order of their dependencies, and profiles from them.
+
+use std::sync::Arc;
+
+use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig};
+
+use crate::{
+    CompileOptions, DataKey, DataSet, Effective, EffectivePlugin, EffectiveProfile, ExtensionPoint, MetricsSource, Named, Parts,
+    Plan, Profile, PromptStream, Scored, SourceConfig, Wiring,
+    compile::instances::{Instance, Instances},
+};
+
+/// An instance that is built.
+struct Built {
+    name: String,
+    kind: &'static str,
+    points: &'static [ExtensionPoint],
+    parts: Parts,
+}
+
+pub(super) fn assemble(
+    config: &EndpointPickerConfig,
+    instances: Instances,
+    options: CompileOptions,
+    notes: &mut Diagnostics,
+) -> Option<Plan> {
+    let mut profiles = profile_refs(config, &instances, notes);
+    let profile_names: Vec<String> = profiles.iter().map(|profile| profile.name.clone()).collect();
+    let effective_plugins = instances.list.iter().map(effective).collect();
+    let offers_prefix = |one: &&Instance| one.draft.offers.contains(&DataKey::PrefixCacheMatchInfo);
+    let prefix_columns: Vec<String> = instances.list.iter().filter(offers_prefix).map(|one| one.name.clone()).collect();
+    let order = dependency_order(&instances.list, notes)?;
+    let built = build(instances.list, &order, &prefix_columns, &profile_names, notes)?;
+
+    let handlers: Vec<&Built> = built.iter().filter(|one| one.parts.handler.is_some()).collect();
+    let handler = match handlers.as_slice() {
+        [one] => one,
+        [] => {
+            notes.push(
+                nowhere("there are several profiles and no profile handler, so nothing says which of them run")
+                    .with_help("add a profile handler plugin, or keep one profile"),
+            );
+            return None;
+        }
+        [_, second, ..] => {
+            notes.push(nowhere(format!("`{}` is a second profile handler; there can be one", second.name)));
+            return None;
+        }
+    };
+    if handler.kind == "single-profile-handler" && profiles.len() > 1 {
+        notes.push(nowhere(format!("single-profile-handler runs one profile, and there are {}", profiles.len())));
+        return None;
+    }
+
+    let mut reads = DataSet::NONE;
+    let mut compiled = Vec::with_capacity(profiles.len());
+    for refs in &mut profiles {
+        compiled.push(profile(refs, &built, &mut reads, notes)?);
+    }
+    let producers: Vec<_> = built.iter().filter_map(|one| named(one, one.parts.producer.as_ref())).collect();
+    producers.iter().for_each(|one| reads |= one.plugin.reads());
+    let mut plan = Plan {
+        handler: named(handler, handler.parts.handler.as_ref())?,
+        pre_request: in_file_order(&built, &order, |parts| parts.pre_request.as_ref()),
+        response_headers: in_file_order(&built, &order, |parts| parts.response_headers.as_ref()),
+        metrics: metrics(&built, reads),
+        in_flight: built.iter().find_map(|one| one.parts.in_flight),
+        producers,
+        prefix_columns,
+        reads,
+        seed: options.seed,
+        effective: Effective::default(),
+        warnings: Vec::new(),
+        profiles: compiled,
+    };
+    plan.effective = Effective {
+        plugins: effective_plugins,
+        profiles: plan.profiles.iter().map(effective_profile).collect(),
+        handler: plan.handler.name.clone(),
+        reads: reads.names().collect(),
+    };
+    Some(plan)
+}
+
+/// A profile as references to instances.
+struct ProfileRefs {
+    name: String,
+    /// Name and weight, in the order of the file.
+    refs: Vec<(String, Option<f64>)>,
+}
+
+/// The profiles of the configuration; without any, one with every filter, scorer and picker in the order of the file.
+fn profile_refs(config: &EndpointPickerConfig, instances: &Instances, notes: &mut Diagnostics) -> Vec<ProfileRefs> {
+    let schedulable =
+        |one: &&Instance| one.is(ExtensionPoint::Filter) || one.is(ExtensionPoint::Scorer) || one.is(ExtensionPoint::Picker);
+    let mut profiles: Vec<ProfileRefs> = Vec::new();
+    for profile in &config.scheduling_profiles {
+        if profile.name.value.is_empty() {
+            notes.push(profile.name.error("a profile needs a name"));
+        } else if profiles.iter().any(|one| one.name == profile.name.value) {
+            notes.push(profile.name.error(format!("two profiles are named `{}`", profile.name.value)));
+        }
+        let mut refs = Vec::new();
+        for reference in &profile.plugins {
+            let name = &reference.plugin_ref;
+            match instances.get(&name.value) {
+                None => notes.push(instances.undefined(name)),
+                Some(found) if schedulable(&found) => refs.push((name.value.clone(), reference.weight)),
+                Some(found) => notes.push(name.warning(format!(
+                    "`{}` is neither filter, scorer nor picker: listing it in a profile has no effect",
+                    found.name
+                ))),
+            }
+        }
+        profiles.push(ProfileRefs { name: profile.name.value.clone(), refs });
+    }
+    if config.scheduling_profiles.is_empty() {
+        let listed = instances.list.iter().filter(|one| one.added_because.is_none()).filter(schedulable);
+        let refs = listed.map(|one| (one.name.clone(), None)).collect();
+        profiles.push(ProfileRefs { name: "default".to_owned(), refs });
+    }
+    // The first picker of the file serves every profile that lists none.
+    let shared = instances.list.iter().find(|one| one.is(ExtensionPoint::Picker));
+    for profile in &mut profiles {
+        let is_picker = |name: &str| instances.get(name).is_some_and(|one| one.is(ExtensionPoint::Picker));
+        if let Some(picker) = shared
+            && !profile.refs.iter().any(|(name, _)| is_picker(name))
+        {
+            profile.refs.push((picker.name.clone(), None));
+        }
+    }
+    profiles
+}
+
+/// Places in `list`, every producer before its consumers, otherwise in the order of the file.
+fn dependency_order(list: &[Instance], notes: &mut Diagnostics) -> Option<Vec<usize>> {
+    let mut order: Vec<usize> = Vec::with_capacity(list.len());
+    while order.len() < list.len() {
+        let ready = (0..list.len()).find(|candidate| {
+            !order.contains(candidate)
+                && list[*candidate].draft.needs.iter().all(|need| {
+                    let producer = list.iter().position(|one| one.name == need.producer);
+                    producer.is_none_or(|place| place == *candidate || order.contains(&place))
+                })
+        });
+        match ready {
+            Some(place) => order.push(place),
+            None => {
+                let stuck: Vec<&str> =
+                    (0..list.len()).filter(|place| !order.contains(place)).map(|place| list[place].name.as_str()).collect();
+                notes.push(nowhere(format!("these plugins read each other's data in a circle: {}", stuck.join(", "))));
+                return None;
+            }
+        }
+    }
+    Some(order)
+}
+
+/// Builds in dependency order; the result is in that order too.
+fn build(
+    list: Vec<Instance>,
+    order: &[usize],
+    prefix_columns: &[String],
+    profiles: &[String],
+    notes: &mut Diagnostics,
+) -> Option<Vec<Built>> {
+    let mut list: Vec<Option<Instance>> = list.into_iter().map(Some).collect();
+    let mut built: Vec<Built> = Vec::with_capacity(list.len());
+    let mut prompt_streams: Vec<(String, Arc<dyn PromptStream>)> = Vec::new();
+    let mut failed = false;
+    for place in order {
+        let Some(instance) = list.get_mut(*place).and_then(Option::take) else { continue };
+        let wiring = Wiring { own_name: &instance.name, prefix_columns, prompt_streams: &prompt_streams, profiles };
+        match (instance.draft.build)(&wiring) {
+            Ok(parts) => {
+                prompt_streams.extend(parts.prompt_stream.clone().map(|stream| (instance.name.clone(), stream)));
+                built.push(Built { name: instance.name, kind: instance.kind, points: instance.points, parts });
+            }
+            Err(error) => {
+                notes.push(error);
+                failed = true;
+            }
+        }
+    }
+    (!failed).then_some(built)
+}
+
+fn profile(refs: &ProfileRefs, built: &[Built], reads: &mut DataSet, notes: &mut Diagnostics) -> Option<Profile> {
+    let mut filters = Vec::new();
+    let mut scorers = Vec::new();
+    let mut picker = None;
+    for (name, weight) in &refs.refs {
+        let one = built.iter().find(|one| one.name == *name)?;
+        if let Some(filter) = named(one, one.parts.filter.as_ref()) {
+            *reads |= filter.plugin.reads();
+            filters.push(filter);
+        }
+        if let Some(scorer) = named(one, one.parts.scorer.as_ref()) {
+            *reads |= scorer.plugin.reads();
+            scorers.push(Scored { weight: weight.unwrap_or(1.0), scorer });
+        }
+        if let Some(found) = named(one, one.parts.picker.as_ref())
+            && picker.replace(found).is_some()
+        {
+            notes.push(nowhere(format!("profile `{}` has two pickers; `{name}` is the second", refs.name)));
+            return None;
+        }
+        debug_assert!(!one.points.is_empty());
+    }
+    let Some(picker) = picker else {
+        notes.push(nowhere(format!("profile `{}` has no picker that is active", refs.name)));
+        return None;
+    };
+    Some(Profile { name: refs.name.clone(), filters, scorers, picker })
+}
+
+fn named<T: Clone>(one: &Built, plugin: Option<&T>) -> Option<Named<T>> {
+    plugin.map(|plugin| Named { name: one.name.clone(), kind: one.kind, plugin: plugin.clone() })
+}
+
+/// `built` is in dependency order; `order[i]` is the place in the file of `built[i]`.
+fn in_file_order<T: Clone>(built: &[Built], order: &[usize], part: impl Fn(&Parts) -> Option<&T>) -> Vec<Named<T>> {
+    let mut found: Vec<(usize, Named<T>)> =
+        built.iter().zip(order).filter_map(|(one, place)| named(one, part(&one.parts)).map(|named| (*place, named))).collect();
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, named)| named).collect()
+}
+
+/// What to scrape: nothing if nobody reads what engines say.
+fn metrics(built: &[Built], reads: DataSet) -> Option<MetricsSource> {
+    if !reads.intersects(DataSet::ENGINE_METRICS) {
+        return None;
+    }
+    let mut source = None;
+    let mut found = MetricsSource::default();
+    for config in built.iter().filter_map(|one| one.parts.source.clone()) {
+        match config {
+            SourceConfig::Metrics { scheme, path, port, interval, insecure_skip_verify } => {
+                source = Some(());
+                found = MetricsSource { scheme, path, port, interval, insecure_skip_verify, ..found };
+            }
+            SourceConfig::CoreMetrics { engine_label_key, default_engine, engines } => {
+                found = MetricsSource { engine_label_key, default_engine, engines, ..found };
+            }
+        }
+    }
+    source.map(|()| found)
+}
+
+fn effective(one: &Instance) -> EffectivePlugin {
+    EffectivePlugin {
+        name: one.name.clone(),
+        kind: one.kind,
+        added_because: one.added_because.clone(),
+        active: one.active,
+        points: one.points,
+        parameters: one.parameters.node().map_or(serde_json::Value::Null, weir_api::yaml::Node::to_json),
+    }
+}
+
+fn effective_profile(profile: &Profile) -> EffectiveProfile {
+    EffectiveProfile {
+        name: profile.name.clone(),
+        filters: profile.filters.iter().map(|one| one.name.clone()).collect(),
+        scorers: profile.scorers.iter().map(|one| (one.scorer.name.clone(), one.weight)).collect(),
+        picker: profile.picker.name.clone(),
+    }
+}
+
+/// An error about the configuration as a whole.
+fn nowhere(message: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(weir_api::Span::default(), "", message)
+}

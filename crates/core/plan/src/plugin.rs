@@ -1,0 +1,175 @@
+//! What a plugin can be. One instance may be several of these at once.
+
+use std::{sync::Arc, time::Duration};
+
+use fastrand::Rng;
+use http::HeaderMap;
+use weir_pool::Endpoint;
+
+use crate::{Attributes, Candidates, Column, DataSet, PickError, PoolView, RequestView, Targets};
+
+/// Removes candidates.
+pub trait Filter: Send + Sync {
+    /// Facts that this filter reads.
+    fn reads(&self) -> DataSet;
+    /// Keeps in `keep` the indices (from `view.index`) that may stay, in their order. `keep` comes empty.
+    fn filter(&self, request: &RequestView<'_>, view: &PoolView<'_>, keep: &mut Candidates);
+}
+
+/// Scores every candidate.
+pub trait Scorer: Send + Sync {
+    /// Facts that this scorer reads. The plan starts only the sources that somebody reads.
+    fn reads(&self) -> DataSet;
+    /// Writes one score per candidate: `out[i]` belongs to `view.endpoint(i)`, in `0.0..=1.0`. `out` comes filled with 0. What
+    /// lies outside is clamped; NaN counts as 0.
+    fn score(&self, request: &RequestView<'_>, view: &PoolView<'_>, out: &mut [f64]);
+}
+
+/// Scored candidates, as a picker sees them.
+#[derive(Clone, Copy, Debug)]
+pub struct Scores<'a> {
+    /// Weighted sum of scores, parallel to `view`'s candidates.
+    pub totals: &'a [f64],
+}
+
+/// Chooses among scored candidates.
+pub trait Picker: Send + Sync {
+    /// Writes places among the candidates (`0..scores.totals.len()`), best first, at least one; `out` comes empty.
+    fn pick(&self, scores: Scores<'_>, random: &mut Rng, out: &mut Vec<u32>);
+}
+
+/// What a profile gave.
+#[derive(Clone, Debug, Default)]
+pub struct ProfileResult {
+    /// Whether it ran in this cycle.
+    pub ran: bool,
+    /// Its targets as places in the snapshot, best first; empty if it failed.
+    pub targets: Vec<u32>,
+    /// Why it failed.
+    pub error: Option<PickError>,
+}
+
+/// Decides which profiles run, and which one's target gets the request.
+pub trait ProfileHandler: Send + Sync {
+    /// The next profile to run, as its place in the plan; `None` ends the cycle.
+    fn next(&self, request: &RequestView<'_>, results: &[ProfileResult]) -> Option<usize>;
+    /// The profile whose targets get the request.
+    fn primary(&self, results: &[ProfileResult]) -> Result<usize, PickError>;
+}
+
+/// Finds facts about a request before it is scheduled.
+pub trait Producer: Send + Sync {
+    /// Facts that this producer reads.
+    fn reads(&self) -> DataSet;
+    /// Writes what it finds into its columns of `out`.
+    fn produce(&self, request: &RequestView<'_>, endpoints: &[Arc<Endpoint>], out: &mut Attributes);
+}
+
+/// Learns of a decision before the request is sent.
+pub trait PreRequest: Send + Sync {
+    /// The request goes to `targets`.
+    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, attributes: &Attributes);
+}
+
+/// Adds headers to the response.
+pub trait ResponseHeaders: Send + Sync {
+    /// `served` answered; the client will see `headers`.
+    fn respond(&self, served: &Endpoint, headers: &mut HeaderMap);
+}
+
+/// Takes a prompt as a stream of token bytes (little-endian u32 each).
+pub trait PromptSink {
+    /// More bytes; any length, aligned to nothing.
+    fn bytes(&mut self, bytes: &[u8]);
+    /// Zero bytes up to the next token border.
+    fn align(&mut self);
+    /// The same token `count` times.
+    fn repeat(&mut self, token: u32, count: u32);
+    /// The prompt ends; another one follows.
+    fn next_prompt(&mut self);
+}
+
+/// Gives a request's prompt as tokens, without building a list of them.
+pub trait PromptStream: Send + Sync {
+    /// Pours the prompt into `sink`. Returns false if the request has no known prompt.
+    fn stream(&self, request: &RequestView<'_>, sink: &mut dyn PromptSink) -> bool;
+}
+
+/// A configured source of engine metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConfig {
+    /// `metrics-data-source`: where and how often to scrape.
+    Metrics {
+        /// `http` or `https`; `None`: as the endpoint.
+        scheme: Option<String>,
+        /// Path of the page; `None`: `/metrics`.
+        path: Option<String>,
+        /// Port; `None`: the endpoint's.
+        port: Option<u16>,
+        /// How often; `None`: as the pool says.
+        interval: Option<Duration>,
+        /// Whether certificates go unchecked.
+        insecure_skip_verify: bool,
+    },
+    /// `core-metrics-extractor`: which families mean what.
+    CoreMetrics {
+        /// Label that names an endpoint's engine.
+        engine_label_key: String,
+        /// Engine of endpoints without that label.
+        default_engine: String,
+        /// User-defined engines: as written, decoded by whoever scrapes.
+        engines: Vec<EngineSpec>,
+    },
+}
+
+/// One entry of `engineConfigs`: metric specs as written (`family{label=value}`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EngineSpec {
+    /// Its name.
+    pub name: String,
+    /// Queue length.
+    pub queued: Option<String>,
+    /// Batch size.
+    pub running: Option<String>,
+    /// KV-cache usage, 0 to 1.
+    pub kv_usage: Option<String>,
+    /// Adapters.
+    pub lora: Option<String>,
+    /// Family whose labels tell block size and number of blocks.
+    pub cache_info: Option<String>,
+    /// Label of the block size.
+    pub cache_block_size_label: Option<String>,
+    /// Label of the number of blocks.
+    pub cache_num_blocks_label: Option<String>,
+    /// Gauge of the block size.
+    pub cache_block_size: Option<String>,
+    /// Gauge of the number of blocks.
+    pub cache_num_blocks: Option<String>,
+}
+
+/// The roles of one instance. What it is not, is `None`.
+#[derive(Clone, Default)]
+pub struct Parts {
+    /// Filter.
+    pub filter: Option<Arc<dyn Filter>>,
+    /// Scorer.
+    pub scorer: Option<Arc<dyn Scorer>>,
+    /// Picker.
+    pub picker: Option<Arc<dyn Picker>>,
+    /// Profile handler.
+    pub handler: Option<Arc<dyn ProfileHandler>>,
+    /// Data producer.
+    pub producer: Option<Arc<dyn Producer>>,
+    /// Token producer.
+    pub prompt_stream: Option<Arc<dyn PromptStream>>,
+    /// Learner.
+    pub pre_request: Option<Arc<dyn PreRequest>>,
+    /// Response headers.
+    pub response_headers: Option<Arc<dyn ResponseHeaders>>,
+    /// Metrics source or extractor.
+    pub source: Option<SourceConfig>,
+    /// How in-flight tokens are counted.
+    pub in_flight: Option<crate::InFlightPolicy>,
+    /// Columns in which it writes prefix matches.
+    pub prefix_column: Option<Column>,
+}
