@@ -1,1 +1,0 @@
-//! Benchmarks: overhead against a floor, and routing policies side by side.

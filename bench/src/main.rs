@@ -1,0 +1,63 @@
+//! Benchmarks: overhead against a floor, and idle cost.
+//!
+//! One binary plays every part (mock backend, floor proxy, load generator, orchestrator), so
+//! that a run needs nothing but this and the router under test. The orchestrators spawn the
+//! other parts as processes, pinned with `taskset`: one core for the proxy, one for the rest.
+//!
+//! Not here: Kubernetes, TLS, HTTP/2, accuracy of the simulated model servers.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program: its tables and progress are its output")]
+
+mod backend;
+mod bodies;
+mod facts;
+mod floor;
+mod idle;
+mod load;
+mod overhead;
+mod page;
+mod process;
+mod router_config;
+mod stats;
+mod wire;
+
+use clap::{Parser, Subcommand};
+
+/// Any failure ends the program with a message; nothing here is retried or matched on.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+#[derive(Parser)]
+#[command(name = "weir-bench", about, version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Requests/s, latency and CPU a request: direct, the floor and weir in one run.
+    Overhead(overhead::Args),
+    /// CPU of an idle weir over 100 endpoints that serve large metrics pages.
+    Idle(idle::Args),
+    /// The mock model server (a part of the above).
+    Backend(backend::Args),
+    /// The bare hyper pass-through proxy (a part of the above).
+    Floor {
+        /// Where requests go.
+        #[arg(long)]
+        upstream: std::net::SocketAddr,
+    },
+    /// The closed-loop load generator; prints one line of JSON (a part of the above).
+    Load(load::Args),
+}
+
+fn main() -> Result<()> {
+    let command = Cli::parse().command;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match command {
+        Command::Overhead(args) => runtime.block_on(overhead::run(&args)),
+        Command::Idle(args) => runtime.block_on(idle::run(&args)),
+        Command::Backend(args) => runtime.block_on(backend::run(&args)),
+        Command::Floor { upstream } => runtime.block_on(floor::run(upstream)),
+        Command::Load(args) => runtime.block_on(load::run(&args)),
+    }
+}

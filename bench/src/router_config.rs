@@ -1,0 +1,61 @@
+//! The configuration files that weir is started with, and the start.
+
+use std::{fmt::Write as _, net::SocketAddr, path::Path};
+
+use crate::{Result, process::Process};
+
+/// Queue, KV-cache use and prefix with the weights of the default plan, written out.
+pub(crate) const THREE_SCORERS: &str = "
+    scheduling:
+      plugins:
+        - type: queue-scorer
+        - type: kv-cache-utilization-scorer
+        - type: prefix-cache-scorer
+      schedulingProfiles:
+        - name: default
+          plugins:
+            - {pluginRef: queue-scorer, weight: 2}
+            - {pluginRef: kv-cache-utilization-scorer, weight: 2}
+            - {pluginRef: prefix-cache-scorer, weight: 3}
+";
+
+/// One pool of static endpoints behind one address.
+pub(crate) struct RouterConfig<'a> {
+    pub(crate) http: u16,
+    pub(crate) admin: u16,
+    pub(crate) endpoints: &'a [SocketAddr],
+    /// The pool's `scheduling`, indented to be one of its keys; empty for the default plan.
+    pub(crate) scheduling: &'a str,
+    /// Whether idle endpoints are asked less often; `None` leaves the default.
+    pub(crate) adaptive: Option<bool>,
+}
+
+impl RouterConfig<'_> {
+    pub(crate) fn to_yaml(&self) -> String {
+        let mut yaml = format!(
+            "apiVersion: weir.dev/v1alpha1\nkind: RouterConfig\nlisten:\n  http: 127.0.0.1:{}\n  admin: 127.0.0.1:{}\n",
+            self.http, self.admin
+        );
+        yaml.push_str("pools:\n  - name: chat\n    endpoints:\n      static:\n");
+        for (at, address) in self.endpoints.iter().enumerate() {
+            let _ = writeln!(yaml, "        - {{name: chat-{at}, url: \"http://{address}\"}}");
+        }
+        if let Some(adaptive) = self.adaptive {
+            let _ = writeln!(yaml, "    metrics: {{adaptive: {adaptive}}}");
+        }
+        yaml.push_str(self.scheduling.trim_start_matches('\n'));
+        yaml
+    }
+
+    /// Writes the file to a scratch folder, starts `weir serve` with it; returns where it will listen.
+    pub(crate) fn start(&self, weir: &Path, run: &str, cores: &str) -> Result<(Process, SocketAddr)> {
+        let folder = std::env::temp_dir().join(format!("weir-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let (file, log) = (folder.join(format!("{run}.yaml")), folder.join(format!("{run}.log")));
+        std::fs::write(&file, self.to_yaml())?;
+        println!("weir: {} serve --config {} (log: {})", weir.display(), file.display(), log.display());
+        let arguments = ["serve".to_owned(), "--config".to_owned(), file.display().to_string()];
+        let process = Process::start("weir", cores, weir.as_os_str(), &arguments, &log)?;
+        Ok((process, SocketAddr::from(([127, 0, 0, 1], self.http))))
+    }
+}
