@@ -2,8 +2,8 @@
 //!
 //! - [`classify`] tells from method and path what a request is.
 //! - [`scan`] finds in one pass over a body what routing needs, as spans: the model, a few
-//!   scalars, and the prompt as ordered [`Segment`]s, which [`Scanned::pieces`] decodes without
-//!   copying.
+//!   scalars, and the prompt as ordered [`Segment`]s, which [`Scanned::pieces`] decodes piece
+//!   by piece.
 //! - [`splice_model`] rewrites a body by reference.
 //! - [`SseUsage`] and [`JsonUsageTail`] watch answers go by and find the token counts in them.
 //! - [`parse_models`] and [`render_models`] read and write model lists (a cold path, through serde).
@@ -12,7 +12,8 @@
 //! Invariants: what [`scan`] accepts is well-formed UTF-8 JSON as a whole; every span lies inside
 //! the scanned body; no input panics; nesting is bounded by 128.
 //!
-//! Cost: O(bytes), no allocation after warm-up.
+//! Cost: O(bytes), no allocation after warm-up. Long strings are read 32 bytes at a time; escapes and short
+//! strings cost a few nanoseconds each.
 //!
 //! Not here: sockets, HTTP framing, tokenization, hashing, what to do about an error.
 #![deny(missing_docs)]

@@ -11,13 +11,11 @@ use std::borrow::Cow;
 
 pub use self::error::{ScanError, ScanErrorKind};
 use crate::{
-    json::{Cursor, JsonStr, Span},
+    json::{Cursor, JsonStr, Result, Span},
     route::Api,
     scan::prompt::{boolean, count, flag, string, text},
     segment::{Piece, Segment},
 };
-
-type Result<T> = std::result::Result<T, ScanError>;
 
 /// `segments` starts with a place each for tools and instructions, because both come before the
 /// prompt wherever they stand in the body.
@@ -60,39 +58,39 @@ pub struct Scanned {
 /// Malformed JSON, more than 128 levels of nesting, a missing or empty prompt, or `model`,
 /// `stream`, `messages`, `prompt`, `input` of a wrong type. Limits such as `max_tokens` that are
 /// not whole numbers ≥ 0 read as unset: engines differ in what they accept there.
-pub fn scan(api: Api, body: &[u8], out: &mut Scanned) -> Result<()> {
+pub fn scan(api: Api, body: &[u8], out: &mut Scanned) -> std::result::Result<(), ScanError> {
     out.clear();
     out.api = api;
+    out.segments.resize(RESERVED, Segment::EMPTY);
     check_bytes(body)?;
+    read(body, out).map_err(|error| *error)
+}
+
+fn check_bytes(body: &[u8]) -> std::result::Result<(), ScanError> {
+    if u32::try_from(body.len()).is_err() {
+        return Err(ScanError { offset: 0, kind: ScanErrorKind::TooLarge });
+    }
+    simdutf8::compat::from_utf8(body)
+        .map(drop)
+        .map_err(|error| ScanError { offset: error.valid_up_to(), kind: ScanErrorKind::InvalidUtf8 })
+}
+
+fn read(body: &[u8], out: &mut Scanned) -> Result<()> {
     let mut cursor = Cursor::new(body);
     if cursor.next()? != b'{' {
         cursor.skip(0)?;
         cursor.end()?;
-        return Err(ScanError { offset: 0, kind: ScanErrorKind::NotAnObject });
+        return Err(Box::new(ScanError { offset: 0, kind: ScanErrorKind::NotAnObject }));
     }
-    out.segments.resize(RESERVED, Segment::EMPTY);
     out.fields.0 = cursor.at() as u32 + 1;
     cursor.object(1, |cursor, key| {
         out.fields.1 = true;
         out.field(cursor, key)
     })?;
     cursor.end()?;
-    let field = api.prompt_field();
     if out.prompts == 0 {
+        let (api, field) = (out.api, out.api.prompt_field());
         return Err(cursor.fail(ScanErrorKind::Missing { api, field }));
-    }
-    Ok(())
-}
-
-fn check_bytes(body: &[u8]) -> Result<()> {
-    if u32::try_from(body.len()).is_err() {
-        return Err(ScanError { offset: 0, kind: ScanErrorKind::TooLarge });
-    }
-    // The check for ASCII alone runs several times as fast.
-    if !body.is_ascii()
-        && let Err(error) = std::str::from_utf8(body)
-    {
-        return Err(ScanError { offset: error.valid_up_to(), kind: ScanErrorKind::InvalidUtf8 });
     }
     Ok(())
 }
@@ -180,7 +178,7 @@ impl Scanned {
         self.segments.get(start..).unwrap_or_default()
     }
 
-    /// Gives the prompt to `f`, decoded, in pieces that borrow from `body`.
+    /// Gives the prompt to `f`, decoded, piece by piece. No allocation.
     pub fn pieces(&self, body: &[u8], f: &mut impl FnMut(Piece<'_>)) {
         for segment in self.segments() {
             segment.pieces(body, f);

@@ -39,7 +39,8 @@ pub enum MediaKind {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Piece<'b> {
-    /// The next bytes of text; never empty. They borrow from the body, or hold one decoded escape.
+    /// The next bytes of text; never empty. They borrow from the body, or hold a
+    /// few hundred bytes gathered around escapes.
     Bytes(&'b [u8]),
     /// A media part.
     Media {

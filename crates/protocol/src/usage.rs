@@ -11,8 +11,8 @@ use memchr::memmem;
 
 pub use self::{sse::SseUsage, tail::JsonUsageTail};
 use crate::{
-    json::Cursor,
-    scan::{ScanError, prompt::whole_number},
+    json::{Cursor, Result},
+    scan::prompt::whole_number,
 };
 
 /// The `usage` object of an answer. Fields that are absent or malformed are 0.
@@ -31,7 +31,7 @@ pub struct Usage {
 
 impl Usage {
     /// Reads the object that is next, `depth` containers deep.
-    fn read(cursor: &mut Cursor<'_>, depth: u32) -> Result<Self, ScanError> {
+    fn read(cursor: &mut Cursor<'_>, depth: u32) -> Result<Self> {
         let (mut usage, mut total) = (Self::default(), None);
         cursor.object(depth, |cursor, key| {
             match key {
@@ -57,7 +57,7 @@ impl Usage {
 }
 
 /// A whole number, also one in a string.
-fn number(cursor: &mut Cursor<'_>, depth: u32) -> Result<Option<u64>, ScanError> {
+fn number(cursor: &mut Cursor<'_>, depth: u32) -> Result<Option<u64>> {
     let raw = cursor.skip(depth)?.of(cursor.body());
     let raw = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\"")).unwrap_or(raw);
     Ok(std::str::from_utf8(raw).ok().and_then(whole_number))

@@ -1,9 +1,10 @@
 //! The reader: one pass, no recursion on data, a limit on depth.
 
-use super::text::{JsonStr, Span, hex4, plain_len};
+use super::{
+    Result,
+    text::{JsonStr, Span, hex4, plain_len, special},
+};
 use crate::scan::{ScanError, ScanErrorKind as Kind};
-
-type Result<T> = std::result::Result<T, ScanError>;
 
 /// Containers inside containers, the outermost included. Fits the bits of a `u128`.
 pub(crate) const MAX_DEPTH: u32 = 128;
@@ -34,16 +35,20 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    pub(crate) const fn fail(&self, kind: Kind) -> ScanError {
-        ScanError { offset: self.at, kind }
+    #[cold]
+    pub(crate) fn fail(&self, kind: Kind) -> Box<ScanError> {
+        Box::new(ScanError { offset: self.at, kind })
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> Result<u8> {
-        self.body.get(self.at).copied().ok_or(self.fail(Kind::UnexpectedEnd))
+        match self.body.get(self.at) {
+            Some(&byte) => Ok(byte),
+            None => Err(self.fail(Kind::UnexpectedEnd)),
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.body.get(self.at) {
             self.at += 1;
@@ -51,7 +56,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The first byte of the next value (or punctuation), which stays unread.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<u8> {
         self.skip_space();
         self.peek()
@@ -75,7 +80,10 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            self.at += plain_len(&self.body[self.at..]);
+            let rest = &self.body[self.at..];
+            // Most runs that an escape ends are short.
+            let hits = rest.first_chunk().map_or(0, |word| special(u64::from_le_bytes(*word)));
+            self.at += if hits == 0 { plain_len(rest) } else { hits.trailing_zeros() as usize / 8 };
             match self.body.get(self.at) {
                 Some(b'"') => {
                     let span = Span::new(start, self.at);
@@ -92,6 +100,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline(always)]
     fn escape(&mut self) -> Result<()> {
         self.at += match self.body.get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
@@ -175,6 +184,18 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1;
         Ok(key)
+    }
+
+    /// Passes over a plain whole number of at most nine digits and says whether there was one. The
+    /// common case of a token id, without the ways around it.
+    #[inline]
+    pub(crate) fn small_number(&mut self) -> bool {
+        let rest = &self.body[self.at..];
+        let len = rest.iter().take(10).take_while(|b| b.is_ascii_digit()).count();
+        let ends = matches!(rest.get(len), Some(b',' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
+        let small = ends && matches!(len, 1..10) && (rest[0] != b'0' || len == 1);
+        self.at += if small { len } else { 0 };
+        small
     }
 
     /// Passes over one value, inside `depth` containers, checking it whole.

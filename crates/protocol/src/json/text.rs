@@ -60,25 +60,13 @@ impl JsonStr {
         }
     }
 
-    /// Gives the decoded bytes to `f` in order: runs without escapes as they stand in `body`, each
-    /// escape as a chunk of its own. No allocation.
+    /// Gives the decoded bytes to `f` in order: text without escapes and long runs as they stand in
+    /// `body`, short runs and escapes gathered to a few hundred bytes. No allocation.
     pub fn chunks(self, body: &[u8], f: &mut impl FnMut(&[u8])) {
-        let mut raw = self.span.of(body);
-        if !self.escaped {
-            if !raw.is_empty() {
-                f(raw);
-            }
-            return;
-        }
-        while let Some(at) = memchr(b'\\', raw) {
-            if at > 0 {
-                f(&raw[..at]);
-            }
-            let (decoded, used) = escape(&raw[at..]);
-            f(decoded.encode_utf8(&mut [0; 4]).as_bytes());
-            raw = &raw[at + used..];
-        }
-        if !raw.is_empty() {
+        let raw = self.span.of(body);
+        if self.escaped {
+            decode(raw, f);
+        } else if !raw.is_empty() {
             f(raw);
         }
     }
@@ -97,6 +85,94 @@ impl JsonStr {
             });
         });
         buffer.get(..used?)
+    }
+}
+
+/// Decoded text is gathered up to this many bytes.
+const GATHER: usize = 512;
+
+/// Runs from this length on are worth a call of their own.
+const LONG_RUN: usize = 256;
+
+/// So many words without an escape promise a longer run, worth a search for its end.
+const PLAIN_WORDS: u32 = 4;
+
+fn decode(mut raw: &[u8], f: &mut impl FnMut(&[u8])) {
+    let mut out = Gather { buffer: [0; GATHER], used: 0, f };
+    let mut plain_words = 0;
+    while let Some(word) = raw.first_chunk::<8>() {
+        let hits = zeros(u64::from_le_bytes(*word) ^ repeat(b'\\'));
+        let run = if hits == 0 { 8 } else { hits.trailing_zeros() as usize / 8 };
+        out.push_start(word, run);
+        raw = &raw[run..];
+        if hits != 0 {
+            raw = out.push_escape(raw);
+            plain_words = 0;
+            continue;
+        }
+        plain_words += 1;
+        if plain_words == PLAIN_WORDS {
+            plain_words = 0;
+            let (plain, rest) = raw.split_at(memchr(b'\\', raw).unwrap_or(raw.len()));
+            out.push(plain);
+            raw = rest;
+        }
+    }
+    while let Some((byte, rest)) = raw.split_first() {
+        if *byte == b'\\' {
+            raw = out.push_escape(raw);
+        } else {
+            out.push(&[*byte]);
+            raw = rest;
+        }
+    }
+    out.flush();
+}
+
+struct Gather<'f, F> {
+    buffer: [u8; GATHER],
+    used: usize,
+    f: &'f mut F,
+}
+
+impl<F: FnMut(&[u8])> Gather<'_, F> {
+    fn flush(&mut self) {
+        if self.used > 0 {
+            (self.f)(&self.buffer[..self.used]);
+            self.used = 0;
+        }
+    }
+
+    fn make_room(&mut self, len: usize) {
+        if self.used + len > GATHER {
+            self.flush();
+        }
+    }
+
+    /// Appends the first `len` bytes of `word`. Storing it whole is a single instruction.
+    fn push_start(&mut self, word: &[u8; 8], len: usize) {
+        self.make_room(8);
+        self.buffer[self.used..self.used + 8].copy_from_slice(word);
+        self.used += len;
+    }
+
+    fn push(&mut self, run: &[u8]) {
+        if run.len() >= LONG_RUN {
+            self.flush();
+            (self.f)(run);
+            return;
+        }
+        self.make_room(run.len());
+        self.buffer[self.used..self.used + run.len()].copy_from_slice(run);
+        self.used += run.len();
+    }
+
+    /// Appends what the escape at the start of `raw` stands for; returns what follows it.
+    fn push_escape<'r>(&mut self, raw: &'r [u8]) -> &'r [u8] {
+        let (decoded, taken) = escape(raw);
+        self.make_room(4);
+        self.used += decoded.encode_utf8(&mut self.buffer[self.used..]).len();
+        &raw[taken..]
     }
 }
 
@@ -167,11 +243,16 @@ const WIDE: usize = 32;
 
 /// The high bit of each byte that is a quote, a backslash or below 0x20. Only the lowest set bit
 /// is exact: the subtraction may carry into bytes above it.
-const fn special(word: u64) -> u64 {
+pub(super) const fn special(word: u64) -> u64 {
     // Flipping bit 1 moves the quote to 0x20 and keeps the control characters below it.
     let quote_or_control = (word ^ repeat(2)).wrapping_sub(repeat(0x21));
     let backslash = (word ^ repeat(b'\\')).wrapping_sub(repeat(1));
     (quote_or_control | backslash) & !word & repeat(0x80)
+}
+
+/// The high bit of each byte that is zero; only the lowest set bit is exact.
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(repeat(1)) & !word & repeat(0x80)
 }
 
 /// Appends `text` as a JSON string with its quotes.
@@ -228,6 +309,23 @@ mod tests {
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
             let inner = JsonStr { span: Span::new(1, out.len() - 1), escaped: true };
             assert_eq!(inner.decode(&out), text);
+        }
+    }
+
+    #[test]
+    fn runs_of_every_length_decode() {
+        let mut rng = fastrand::Rng::with_seed(9);
+        for _ in 0..3_000 {
+            let mut raw = String::from("\"");
+            for _ in 0..rng.usize(1..12) {
+                let most = [4, 20, 80, 700][rng.usize(..4)];
+                (0..rng.usize(..most)).for_each(|_| raw.push(rng.alphanumeric()));
+                raw.push_str(["\\n", "\\u00e9", "\\ud83d\\ude00", "\\\\", "é"][rng.usize(..5)]);
+            }
+            raw.push('"');
+            let text = JsonStr { span: Span::new(1, raw.len() - 1), escaped: true };
+            text.chunks(raw.as_bytes(), &mut |chunk| assert!(!chunk.is_empty()));
+            assert_eq!(text.decode(raw.as_bytes()), serde_json::from_str::<String>(&raw).unwrap());
         }
     }
 

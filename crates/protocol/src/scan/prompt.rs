@@ -1,8 +1,8 @@
 //! The fields that carry a prompt, and the readers of single values.
 
-use super::{INSTRUCTIONS, RESERVED, Result, Scanned, TOOLS};
+use super::{INSTRUCTIONS, RESERVED, Scanned, TOOLS};
 use crate::{
-    json::{Cursor, JsonStr, Span},
+    json::{Cursor, JsonStr, Result, Span},
     route::Api,
     scan::{ScanError, ScanErrorKind},
     segment::{MediaKind, Segment},
@@ -275,20 +275,24 @@ fn media_reference(cursor: &mut Cursor<'_>, inner: &[u8]) -> Result<Option<JsonS
 
 fn token_id(cursor: &mut Cursor<'_>, api: Api, field: &'static str, depth: u32) -> Result<()> {
     const WANT: &str = "token ids (whole numbers from 0 to 4294967295)";
+    cursor.next()?;
+    if cursor.small_number() {
+        return Ok(());
+    }
     let offset = cursor.at();
     let raw = cursor.skip(depth)?.of(cursor.body());
     let fits = raw.iter().all(u8::is_ascii_digit) && (raw.len() < 10 || (raw.len() == 10 && raw <= b"4294967295".as_slice()));
     if fits {
         return Ok(());
     }
-    Err(ScanError { offset, kind: ScanErrorKind::WrongType { api, field, expected: WANT } })
+    Err(Box::new(ScanError { offset, kind: ScanErrorKind::WrongType { api, field, expected: WANT } }))
 }
 
-fn empty(offset: usize, api: Api, field: &'static str) -> ScanError {
-    ScanError { offset, kind: ScanErrorKind::Empty { api, field } }
+fn empty(offset: usize, api: Api, field: &'static str) -> Box<ScanError> {
+    Box::new(ScanError { offset, kind: ScanErrorKind::Empty { api, field } })
 }
 
-fn wrong_type(cursor: &Cursor<'_>, api: Api, field: &'static str, expected: &'static str) -> ScanError {
+fn wrong_type(cursor: &Cursor<'_>, api: Api, field: &'static str, expected: &'static str) -> Box<ScanError> {
     cursor.fail(ScanErrorKind::WrongType { api, field, expected })
 }
 

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use super::{Usage, mentions};
-use crate::{json::Cursor, scan::ScanError};
+use crate::json::{Cursor, Result};
 
 /// Longer lines and events count, but are not searched.
 const MAX_LINE: usize = 64 * 1024;
@@ -159,7 +159,7 @@ impl Event {
 }
 
 /// The usage of one event: at the top, or in the `response` of the responses API.
-fn document_usage(data: &[u8]) -> Result<Option<Usage>, ScanError> {
+fn document_usage(data: &[u8]) -> Result<Option<Usage>> {
     let mut usage = None;
     let mut cursor = Cursor::new(data);
     if cursor.next()? != b'{' {

@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use super::{KEY, Usage, object_behind};
-use crate::{json::Cursor, scan::ScanError};
+use crate::json::{Cursor, Result};
 
 /// How much of the end is kept. Servers report usage last, or followed by a few nulls.
 const TAIL: usize = 8 * 1024;
@@ -58,7 +58,7 @@ impl JsonUsageTail {
 
 /// Reads the usage object at `at` and checks that from there to the end only fields of the same
 /// object follow, and that it is the outermost.
-fn last_fields(tail: &[u8], at: usize) -> Result<Usage, ScanError> {
+fn last_fields(tail: &[u8], at: usize) -> Result<Usage> {
     let mut cursor = Cursor::starting(tail, at);
     let usage = Usage::read(&mut cursor, 2)?;
     cursor.object_rest(|cursor, _| cursor.skip(1).map(drop))?;
