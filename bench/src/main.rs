@@ -1,4 +1,4 @@
-//! Benchmarks: overhead against a floor, and idle cost.
+//! Benchmarks: overhead against a floor, idle cost, and routing policies side by side.
 //!
 //! One binary plays every part (mock backend, floor proxy, load generator, orchestrator), so
 //! that a run needs nothing but this and the router under test. The orchestrators spawn the
@@ -15,6 +15,7 @@ mod idle;
 mod load;
 mod overhead;
 mod page;
+mod prefix;
 mod process;
 mod router_config;
 mod stats;
@@ -38,6 +39,8 @@ enum Command {
     Overhead(overhead::Args),
     /// CPU of an idle weir over 100 endpoints that serve large metrics pages.
     Idle(idle::Args),
+    /// Prefix-aware routing against random routing on a simulated fleet.
+    Prefix(prefix::Args),
     /// The mock model server (a part of the above).
     Backend(backend::Args),
     /// The bare hyper pass-through proxy (a part of the above).
@@ -56,6 +59,7 @@ fn main() -> Result<()> {
     match command {
         Command::Overhead(args) => runtime.block_on(overhead::run(&args)),
         Command::Idle(args) => runtime.block_on(idle::run(&args)),
+        Command::Prefix(args) => runtime.block_on(prefix::run(&args)),
         Command::Backend(args) => runtime.block_on(backend::run(&args)),
         Command::Floor { upstream } => runtime.block_on(floor::run(upstream)),
         Command::Load(args) => runtime.block_on(load::run(&args)),

@@ -143,6 +143,19 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
+/// `count` consecutive ports nobody listens on now; returns the first.
+pub(crate) fn free_ports(count: u16) -> Result<u16> {
+    for _ in 0..100 {
+        let first = free_port()?;
+        let held: Vec<_> =
+            (first..first.saturating_add(count)).map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
+        if held.len() == usize::from(count) {
+            return Ok(first);
+        }
+    }
+    Err(format!("no {count} free consecutive ports").into())
+}
+
 /// A command on these cores that dies with this process, however this process ends.
 fn pinned(cores: &str, program: &OsStr) -> Command {
     let mut command = Command::new("setpriv");

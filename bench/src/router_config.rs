@@ -19,6 +19,17 @@ pub(crate) const THREE_SCORERS: &str = "
             - {pluginRef: prefix-cache-scorer, weight: 3}
 ";
 
+/// Any endpoint, whatever it holds or does.
+pub(crate) const RANDOM: &str = "
+    scheduling:
+      plugins:
+        - type: random-picker
+      schedulingProfiles:
+        - name: default
+          plugins:
+            - {pluginRef: random-picker}
+";
+
 /// One pool of static endpoints behind one address.
 pub(crate) struct RouterConfig<'a> {
     pub(crate) http: u16,
