@@ -3,6 +3,7 @@
 
 mod diagnostic;
 mod duration;
+mod epp;
 pub mod headers;
 mod nearest;
 mod params;
@@ -14,6 +15,11 @@ pub mod yaml;
 pub use self::{
     diagnostic::{Diagnostic, Diagnostics, Severity, Source, Sources, Span},
     duration::{DurationError, GoDuration},
+    epp::{
+        BUILTIN_EPP, BandSpec, Checked, DataLayerSpec, DataSourceSpec, EPP_API_VERSION, EPP_API_VERSION_DEPRECATED, EPP_KIND,
+        EndpointPickerConfig, FeatureGates, FlowControlSpec, GATES, PluginRef, PluginSpec, PriorityBandSpec, ProfilePlugin,
+        ProfileSpec, RequestHandlerSpec, Standing,
+    },
     nearest::nearest,
     params::Params,
     quantity::{Quantity, QuantityError},

@@ -55,7 +55,8 @@ pub fn decode<T: DeserializeOwned>(node: &Node, path: &str, case: Case) -> (Opti
     let mut found = Diagnostics::new();
     let mut skip: Vec<String> = Vec::new();
     // Each round leaves out what was wrong in the rounds before it, so that it meets the next error.
-    for _ in 0..MAX_ERRORS {
+    // A field left out may take its parent with it, hence more rounds than errors.
+    for _ in 0..3 * MAX_ERRORS {
         let context = Context { case, notes: RefCell::default(), skip: &skip };
         let result = T::deserialize(De { node, context: &context, path: Path::Root(path) });
         let cut = match result {
@@ -79,7 +80,7 @@ pub fn decode<T: DeserializeOwned>(node: &Node, path: &str, case: Case) -> (Opti
                 place.1
             }
         };
-        if cut == path {
+        if cut == path || found.errors().count() >= MAX_ERRORS {
             break;
         }
         skip.push(cut);
@@ -286,7 +287,9 @@ impl<'n> Deserializer<'n> for De<'n, '_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let Value::Map(entries) = &self.node.value else {
-            return self.deserialize_any(visitor);
+            // Serde would also take a list of the fields' values.
+            let message = format!("expected a mapping, found {}", self.node.describe());
+            return Err(self.place(Error::new(message, None)));
         };
         let access = Fields { de: self, entries: entries.iter(), value: None, fields: Some(fields) };
         visitor.visit_map(access).map_err(|e| self.place(e))
