@@ -84,6 +84,11 @@ impl EngineMappings {
         &self.default
     }
 
+    /// All engines, configured ones first.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = &Arc<Engine>> {
+        self.engines.iter()
+    }
+
     /// The first engine that finds its load on a page; configured engines are tried before built-in ones. For an endpoint without the
     /// label, on whose page the default engine finds nothing.
     pub fn detect(&self, page: &[u8]) -> Option<&Arc<Engine>> {

@@ -1,0 +1,126 @@
+//! The task that asks all endpoints of all pools.
+
+mod worker;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use weir_pool::Pool;
+
+use self::worker::Worker;
+use crate::{Clock, ScrapeOptions, connection::Buffers};
+
+/// Scrapes and probes every endpoint of its pools, in one task, and publishes what they say into the pools.
+///
+/// Readiness is published through [`weir_pool::Health`], numbers through [`weir_pool::EngineState`], models through
+/// [`weir_pool::Endpoint::set_models`]. An endpoint without a metrics page is ready when `/v1/models` or `/health` answers 200.
+#[derive(Clone)]
+pub struct Scraper {
+    shared: Arc<Shared>,
+}
+
+/// What a pool's scrapes came to since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScrapeTotals {
+    /// The pool's name.
+    pub pool: String,
+    /// Visits, probes included.
+    pub scrapes: u64,
+    /// Visits to which no usable answer came.
+    pub errors: u64,
+    /// Bytes received.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    scrapes: AtomicU64,
+    errors: AtomicU64,
+    bytes: AtomicU64,
+}
+
+struct Entry {
+    pool: Arc<Pool>,
+    options: Arc<ScrapeOptions>,
+    counters: Arc<Counters>,
+}
+
+struct Shared {
+    clock: Clock,
+    buffers: Buffers,
+    pools: Mutex<Arc<Vec<Entry>>>,
+    /// Grows with each [`Scraper::set_pools`].
+    revision: AtomicU64,
+    changed: Notify,
+    /// The newest revision of which every endpoint was asked.
+    asked: watch::Sender<u64>,
+}
+
+impl Scraper {
+    /// A scraper without pools, which stamps what it publishes with `clock`.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                buffers: Buffers::default(),
+                pools: Mutex::new(Arc::default()),
+                revision: AtomicU64::new(0),
+                changed: Notify::new(),
+                asked: watch::Sender::new(0),
+            }),
+        }
+    }
+
+    /// Replaces the pools. Endpoints that stay keep their connections.
+    pub fn set_pools(&self, pools: Vec<(Arc<Pool>, ScrapeOptions)>) {
+        let mut current = self.shared.pools.lock();
+        let known: HashMap<&str, &Arc<Counters>> = current.iter().map(|entry| (entry.pool.name(), &entry.counters)).collect();
+        let entries: Vec<Entry> = pools
+            .into_iter()
+            .map(|(pool, options)| {
+                let counters = known.get(pool.name()).map(|known| Arc::clone(known)).unwrap_or_default();
+                Entry { pool, options: Arc::new(options), counters }
+            })
+            .collect();
+        *current = Arc::new(entries);
+        self.shared.revision.fetch_add(1, Relaxed);
+        drop(current);
+        self.shared.changed.notify_one();
+    }
+
+    /// Asks endpoints until cancelled. Run it once.
+    pub async fn run(&self, cancel: CancellationToken) {
+        Worker::new(Arc::clone(&self.shared)).run(cancel).await;
+    }
+
+    /// Waits until every endpoint that the pools have now was asked once, whatever it answered; at most two timeouts long, while
+    /// [`Scraper::run`] runs.
+    pub async fn wait_first_round(&self) {
+        let revision = self.shared.revision.load(Relaxed);
+        // The sender lives in `shared`, so the channel cannot close.
+        let _ = self.shared.asked.subscribe().wait_for(|asked| *asked >= revision).await;
+    }
+
+    /// Totals of each pool, in the order of the pools.
+    pub fn totals(&self) -> Vec<ScrapeTotals> {
+        let pools = Arc::clone(&self.shared.pools.lock());
+        let total = |entry: &Entry| ScrapeTotals {
+            pool: entry.pool.name().to_owned(),
+            scrapes: entry.counters.scrapes.load(Relaxed),
+            errors: entry.counters.errors.load(Relaxed),
+            bytes: entry.counters.bytes.load(Relaxed),
+        };
+        pools.iter().map(total).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
