@@ -57,9 +57,14 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error at a place.
+    /// An error at a place. A message may bring its own advice after a line `help: `.
     pub fn error(at: Span, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, at, path: path.into(), message: message.into(), help: None }
+        let message = message.into();
+        let (message, help) = match message.split_once("\nhelp: ") {
+            Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
+            None => (message, None),
+        };
+        Self { severity: Severity::Error, at, path: path.into(), message, help }
     }
 
     /// A warning at a place.

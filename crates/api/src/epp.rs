@@ -61,6 +61,7 @@ pub struct Checked<T> {
 /// references lead anywhere is for the compilation of a plan, which knows the plugins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(description = "How requests are scheduled: llm-d's EndpointPickerConfig.")]
 pub struct EndpointPickerConfig {
     /// `llm-d.ai/v1alpha1`, or the deprecated `inference.networking.x-k8s.io/v1alpha1`. May be left out where the
     /// document is part of another.
@@ -98,6 +99,7 @@ pub struct EndpointPickerConfig {
 /// One plugin instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Spanned<PluginEntry>", into = "PluginEntry")]
+#[schemars(rename = "Plugin")]
 pub struct PluginSpec {
     /// Its own name, if it has one.
     pub name: Option<Spanned<String>>,
@@ -143,7 +145,6 @@ impl PluginSpec {
 /// One plugin instance.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Plugin")]
 struct PluginEntry {
     /// Name to refer to it by, unique. Default: its type.
     #[serde(default, skip_serializing_if = "Option::is_none")]

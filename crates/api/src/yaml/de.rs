@@ -169,7 +169,7 @@ impl Error {
 
     fn into_diagnostic(self, place: &(Span, String)) -> Diagnostic {
         let mut diagnostic = Diagnostic::error(place.0, &place.1, self.0.message);
-        diagnostic.help = self.0.help;
+        diagnostic.help = self.0.help.or(diagnostic.help);
         diagnostic
     }
 }
@@ -189,13 +189,8 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl serde::de::Error for Error {
-    /// A message may bring its own advice after a line `help: `.
     fn custom<T: fmt::Display>(message: T) -> Self {
-        let text = message.to_string();
-        match text.split_once("\nhelp: ") {
-            Some((message, help)) => Self::new(message.to_owned(), Some(help.to_owned())),
-            None => Self::new(text, None),
-        }
+        Self::new(message.to_string(), None)
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

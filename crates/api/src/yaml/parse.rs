@@ -54,7 +54,8 @@ pub fn parse_source(text: &str, source: u16) -> Result<Node, Diagnostic> {
             Event::SequenceEnd | Event::MappingEnd => builder.close()?,
         }
     }
-    Ok(builder.root.unwrap_or_default())
+    let at = Span { source, line: 1, column: 1, len: 0 };
+    Ok(builder.root.filter(|root| root.at.is_known()).unwrap_or(Node { at, value: Value::Null }))
 }
 
 /// A collection that is not complete yet.

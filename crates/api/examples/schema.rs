@@ -1,0 +1,6 @@
+//! Prints the JSON Schema of a router's configuration.
+#![allow(clippy::print_stdout)]
+
+fn main() {
+    println!("{:#}", weir_api::schema());
+}
