@@ -70,3 +70,22 @@ impl RouterConfig<'_> {
         Ok((process, SocketAddr::from(([127, 0, 0, 1], self.http))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weir_takes_the_files_without_a_word() {
+        let endpoints = [SocketAddr::from(([127, 0, 0, 1], 8001)), SocketAddr::from(([127, 0, 0, 1], 8002))];
+        for scheduling in ["", THREE_SCORERS, RANDOM] {
+            for adaptive in [None, Some(false)] {
+                let yaml = RouterConfig { http: 8080, admin: 9090, endpoints: &endpoints, scheduling, adaptive }.to_yaml();
+                let mut no_file = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+                let loaded = weir_api::RouterConfig::parse("bench", &yaml, Path::new(""), &mut no_file).unwrap();
+                assert!(loaded.warnings.is_empty(), "{yaml}");
+                assert_eq!(loaded.config.pools[0].metrics.adaptive, adaptive.unwrap_or(true));
+            }
+        }
+    }
+}
