@@ -1,23 +1,26 @@
 //! A serde deserializer over nodes: strict about field names, exact about places, and able to go on after an error.
 
-use std::{cell::RefCell, fmt};
+use std::cell::RefCell;
 
 use serde::{
     Deserializer,
-    de::{
-        DeserializeOwned, DeserializeSeed, EnumAccess, Error as _, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
-        VariantAccess, Visitor,
-        value::{StrDeserializer, StringDeserializer, U32Deserializer},
-    },
+    de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
     forward_to_deserialize_any,
 };
 
+use self::{error::Error, key::Key, meta::Parts, variant::Variant};
 use super::{Entry, Node, Value};
-use crate::diagnostic::{Diagnostic, Diagnostics, Span};
+use crate::diagnostic::{Diagnostic, Diagnostics};
 
+mod error;
+mod key;
 mod message;
+mod meta;
 #[cfg(test)]
 mod tests;
+mod variant;
+
+pub(crate) use self::meta::Meta;
 
 /// Name of the newtype by which a type asks for its place: the visitor then gets a [`Meta`] followed by the value.
 pub(crate) const LOCATED: &str = "$weir::Located";
@@ -67,9 +70,9 @@ pub fn decode<T: DeserializeOwned>(node: &Node, path: &str, case: Case) -> (Opti
             }
             Err(error) => {
                 found.extend(context.notes.into_inner());
-                let place = error.0.place.clone().unwrap_or_else(|| (node.at, path.to_owned()));
+                let place = error.place().unwrap_or_else(|| (node.at, path.to_owned()));
                 // A field that was left out on purpose is not missing.
-                let ours = error.0.missing.is_some_and(|field| {
+                let ours = error.missing().is_some_and(|field| {
                     let mut child = place.1.clone();
                     push_key(&mut child, field);
                     skip.contains(&child)
@@ -143,82 +146,6 @@ pub(crate) fn push_key(path: &mut String, key: &str) {
     }
 }
 
-/// What went wrong, before it is known where.
-pub(crate) struct Error(Box<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    message: String,
-    help: Option<String>,
-    place: Option<(Span, String)>,
-    missing: Option<&'static str>,
-}
-
-impl Error {
-    fn new(message: String, help: Option<String>) -> Self {
-        Self(Box::new(Inner { message, help, ..Inner::default() }))
-    }
-
-    /// The same, placed at a node unless it was placed deeper already.
-    fn at(mut self, span: Span, path: &Path<'_>) -> Self {
-        if self.0.place.is_none() {
-            self.0.place = Some((span, path.text()));
-        }
-        self
-    }
-
-    fn into_diagnostic(self, place: &(Span, String)) -> Diagnostic {
-        let mut diagnostic = Diagnostic::error(place.0, &place.1, self.0.message);
-        diagnostic.help = self.0.help.or(diagnostic.help);
-        diagnostic
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl serde::de::Error for Error {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string(), None)
-    }
-
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        let (message, help) = message::mismatch(&found, &expected.to_string());
-        Self::new(message, help)
-    }
-
-    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::invalid_type(found, expected)
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let (message, help) = message::unknown_value(variant, expected);
-        Self::new(message, help)
-    }
-
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let (message, help) = message::unknown_field(field, expected);
-        Self::new(message, help)
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        let mut error = Self::new(format!("the field `{field}` is missing"), None);
-        error.0.missing = Some(field);
-        error
-    }
-}
-
 /// One node being decoded.
 #[derive(Clone, Copy)]
 struct De<'n, 'c> {
@@ -270,7 +197,7 @@ impl<'n> Deserializer<'n> for De<'n, '_> {
     fn deserialize_newtype_struct<V: Visitor<'n>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         if name == LOCATED {
             let meta = Meta { at: self.node.at, path: self.path.text(), keys: self.keys() };
-            return visitor.visit_seq(Parts { meta, next: 0, value: Some(self) }).map_err(|e| self.place(e));
+            return visitor.visit_seq(Parts::new(meta, self)).map_err(|e| self.place(e));
         }
         visitor.visit_newtype_struct(self).map_err(|e| self.place(e))
     }
@@ -418,181 +345,5 @@ impl<'n> MapAccess<'n> for Fields<'n, '_> {
         let path = Path::Key(&self.de.path, &entry.key);
         let de = De { node: &entry.value, context: self.de.context, path };
         seed.deserialize(de).map_err(|e| e.at(entry.value.at, &path))
-    }
-}
-
-/// A key of a mapping.
-struct Key<'n> {
-    text: &'n str,
-    at: Span,
-    path: String,
-}
-
-impl<'n> Deserializer<'n> for Key<'n> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_borrowed_str(self.text)
-    }
-
-    fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'n>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        if name == LOCATED {
-            let meta = Meta { at: self.at, path: self.path.clone(), keys: Vec::new() };
-            return visitor.visit_seq(Parts { meta, next: 0, value: Some(self) });
-        }
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'n>>(
-        self,
-        _name: &'static str,
-        _variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        let unit: StrDeserializer<'n, Error> = self.text.into_deserializer();
-        visitor.visit_enum(unit)
-    }
-
-    fn deserialize_i64<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.text.parse() {
-            Ok(n) => visitor.visit_i64(n),
-            Err(_) => visitor.visit_borrowed_str(self.text),
-        }
-    }
-
-    fn deserialize_u64<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.text.parse() {
-            Ok(n) => visitor.visit_u64(n),
-            Err(_) => visitor.visit_borrowed_str(self.text),
-        }
-    }
-
-    fn deserialize_i32<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_i64(visitor)
-    }
-
-    fn deserialize_u32<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_u64(visitor)
-    }
-
-    fn deserialize_u16<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_u64(visitor)
-    }
-
-    forward_to_deserialize_any! {
-        <W: Visitor<'n>>
-        bool i8 i16 i128 u8 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
-    }
-}
-
-struct Variant<'n, 'c> {
-    name: &'n str,
-    at: Span,
-    de: De<'n, 'c>,
-    value: Option<&'n Node>,
-}
-
-impl<'n, 'c> EnumAccess<'n> for Variant<'n, 'c> {
-    type Error = Error;
-    type Variant = Self;
-
-    fn variant_seed<S: DeserializeSeed<'n>>(self, seed: S) -> Result<(S::Value, Self), Error> {
-        let key = Key { text: self.name, at: self.at, path: self.de.path.text() };
-        let value = seed.deserialize(key).map_err(|e| e.at(self.at, &self.de.path))?;
-        Ok((value, self))
-    }
-}
-
-impl<'n, 'c> Variant<'n, 'c> {
-    fn content<T>(self, read: impl FnOnce(De<'n, '_>) -> Result<T, Error>) -> Result<T, Error> {
-        let Some(node) = self.value else {
-            return Err(Error::new(format!("`{}` needs a value", self.name), None).at(self.at, &self.de.path));
-        };
-        let path = Path::Key(&self.de.path, self.name);
-        read(De { node, context: self.de.context, path }).map_err(|e| e.at(node.at, &path))
-    }
-}
-
-impl<'n> VariantAccess<'n> for Variant<'n, '_> {
-    type Error = Error;
-
-    fn unit_variant(self) -> Result<(), Error> {
-        match self.value {
-            Some(node) if node.value != Value::Null => {
-                let message = format!("`{}` takes no value, found {}", self.name, node.describe());
-                Err(Error::new(message, None).at(node.at, &self.de.path))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'n>>(self, seed: S) -> Result<S::Value, Error> {
-        self.content(|de| seed.deserialize(de))
-    }
-
-    fn tuple_variant<V: Visitor<'n>>(self, _len: usize, visitor: V) -> Result<V::Value, Error> {
-        self.content(|de| de.deserialize_any(visitor))
-    }
-
-    fn struct_variant<V: Visitor<'n>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
-        self.content(|de| de.deserialize_struct("", fields, visitor))
-    }
-}
-
-/// Where a value stands, as told to types that ask for it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Meta {
-    pub(crate) at: Span,
-    pub(crate) path: String,
-    pub(crate) keys: Vec<String>,
-}
-
-impl Meta {
-    /// Reads what [`Parts`] sends before the value.
-    pub(crate) fn read<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<Self, A::Error> {
-        let mut number = || seq.next_element::<u32>().map(Option::unwrap_or_default);
-        let (source, line, column, len) = (number()?, number()?, number()?, number()?);
-        let at = Span { source: u16::try_from(source).unwrap_or(u16::MAX), line, column, len };
-        let path = seq.next_element()?.unwrap_or_default();
-        let keys = seq.next_element()?.unwrap_or_default();
-        Ok(Self { at, path, keys })
-    }
-}
-
-/// A [`Meta`], one part after the other, and then the value.
-struct Parts<D> {
-    meta: Meta,
-    next: usize,
-    value: Option<D>,
-}
-
-impl<'n, D: Deserializer<'n, Error = Error>> SeqAccess<'n> for Parts<D> {
-    type Error = Error;
-
-    fn next_element_seed<S: DeserializeSeed<'n>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let part = self.next;
-        self.next += 1;
-        let number = |n: u32| -> U32Deserializer<Error> { n.into_deserializer() };
-        let at = self.meta.at;
-        match part {
-            0 => seed.deserialize(number(at.source.into())).map(Some),
-            1 => seed.deserialize(number(at.line)).map(Some),
-            2 => seed.deserialize(number(at.column)).map(Some),
-            3 => seed.deserialize(number(at.len)).map(Some),
-            4 => {
-                let path: StringDeserializer<Error> = std::mem::take(&mut self.meta.path).into_deserializer();
-                seed.deserialize(path).map(Some)
-            }
-            5 => {
-                let keys = std::mem::take(&mut self.meta.keys);
-                seed.deserialize(serde::de::value::SeqDeserializer::new(keys.into_iter())).map(Some)
-            }
-            _ => self.value.take().map(|d| seed.deserialize(d)).transpose(),
-        }
     }
 }
