@@ -168,9 +168,13 @@ impl Diagnostics {
         Self::default()
     }
 
-    /// Adds one, unless the very same is there already.
+    /// Most errors, and most warnings, that are kept: nobody reads more.
+    pub const MOST: usize = 200;
+
+    /// Adds one, unless the very same is there already or there are [`Diagnostics::MOST`] of its severity.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if !self.items.contains(&diagnostic) {
+        let alike = self.items.iter().filter(|d| d.severity == diagnostic.severity).count();
+        if alike < Self::MOST && !self.items.contains(&diagnostic) {
             self.items.push(diagnostic);
         }
     }
@@ -368,6 +372,15 @@ mod tests {
         let text = Diagnostic::error(at(1, 5_001, 3), "", "m").render(&sources);
         assert!(text.lines().all(|l| l.len() < 200));
         assert!(text.contains("xbady") && text.contains(" ^^^\n"));
+    }
+
+    #[test]
+    fn warnings_do_not_crowd_out_errors() {
+        let mut list: Diagnostics = (1..10_000).map(|line| Diagnostic::warning(at(line, 1, 0), "", "w")).collect();
+        list.push(Diagnostic::error(at(1, 1, 0), "", "e"));
+        assert_eq!((list.len(), list.has_errors()), (Diagnostics::MOST + 1, true));
+        list.push(Diagnostic::error(at(1, 1, 0), "", "e"));
+        assert_eq!(list.errors().count(), 1, "the same twice");
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub fn decode<T: DeserializeOwned>(node: &Node, path: &str, case: Case) -> (Opti
 
 struct Context<'c> {
     case: Case,
-    notes: RefCell<Vec<Diagnostic>>,
+    notes: RefCell<Diagnostics>,
     /// Paths that are treated as if they were not there.
     skip: &'c [String],
 }

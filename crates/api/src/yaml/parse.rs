@@ -16,7 +16,7 @@ const MAX_NODES: usize = 250_000;
 /// Most text held by nodes, counting what anchors copy.
 const MAX_TEXT: usize = 8 * MAX_BYTES;
 
-/// Reads one YAML (or JSON) document.
+/// Reads one YAML (or JSON) document. JSON's escaped surrogate pairs are not read: write the character itself.
 ///
 /// # Errors
 /// Broken syntax, a duplicate key, a second document, a tag outside the core schema, or a document above the limits
@@ -153,7 +153,7 @@ impl Builder {
         self.nodes += size.nodes;
         self.text += size.text;
         if self.nodes > MAX_NODES || self.text > MAX_TEXT {
-            return Err(self.fail(at, "the document is too large once its aliases are expanded"));
+            return Err(self.fail(at, format!("the document is too large: it may have {MAX_NODES} values, aliases expanded")));
         }
         Ok(())
     }

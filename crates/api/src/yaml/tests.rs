@@ -98,6 +98,16 @@ fn size_is_bounded() {
 }
 
 #[test]
+fn many_unknown_fields_cost_little() {
+    #[derive(Debug, serde::Deserialize)]
+    struct Nothing {}
+    let text: String = (0..100_000).map(|i| format!("k{i}: 1\n")).collect();
+    let (value, found) = decode::<Nothing>(&parse(&text).unwrap(), "", Case::Sensitive);
+    assert!(value.is_some());
+    assert_eq!(found.len(), crate::Diagnostics::MOST);
+}
+
+#[test]
 fn one_key_of_a_large_mapping_costs_little() {
     // Quadratic search for duplicates would take minutes here.
     let text: String = (0..100_000).map(|i| format!("k{i}: 1\n")).collect();
