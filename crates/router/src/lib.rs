@@ -1,1 +1,30 @@
 //! One request's life: parse, resolve, produce, schedule, send, observe.
+//!
+//! A [`Router`] is built from compiled plans and never changed; a reload builds another one, while what must survive (the
+//! endpoints with their ledgers, the decision log, the metrics) is shared by both. [`Router::route`] is synchronous and does
+//! everything up to the endpoint; the [`Routed`] that it returns is the request's entry in the endpoint's ledger until it is
+//! finished or dropped.
+//!
+//! Cost of `route` for a request of 2.5 KB, 8 endpoints and 3 scorers: a few microseconds, no allocation per endpoint.
+//!
+//! Not here: sockets, retries in time, what to do with a response's bytes.
+
+mod clock;
+mod decisions;
+mod explain;
+mod metrics;
+mod models;
+mod refusal;
+mod route;
+mod routed;
+mod scratch;
+
+pub use self::{
+    clock::Clock,
+    decisions::{DecisionLog, DecisionLogConfig},
+    explain::{Explained, ExplainedCandidate, ExplainedScorer},
+    metrics::RouterMetrics,
+    refusal::Refusal,
+    route::{PoolRuntime, PoolStatus, RequestHead, Router, Shared},
+    routed::{End, Routed},
+};

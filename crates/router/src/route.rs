@@ -1,0 +1,436 @@
+//! From a request to its endpoint.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use fastrand::Rng;
+use http::{HeaderMap, Method};
+use serde::Serialize;
+use weir_plan::{PickError, Plan, RequestView, Targets};
+use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Time};
+use weir_protocol::{Api, scan};
+
+use crate::{
+    Clock, DecisionLog, Refusal, Routed, RouterMetrics,
+    decisions::{Candidate, Context},
+    metrics::PoolMetrics,
+    models::{ModelIndex, Resolved},
+    scratch::{self, Scratch},
+};
+
+/// What survives a reload.
+#[derive(Debug)]
+pub struct Shared {
+    /// The process's clock.
+    pub clock: Clock,
+    /// The last decisions.
+    pub decisions: DecisionLog,
+    /// What the router counts.
+    pub metrics: Arc<RouterMetrics>,
+    generations: AtomicU64,
+}
+
+impl Shared {
+    /// A clock, a log and counters.
+    pub fn new(clock: Clock, decisions: DecisionLog, metrics: Arc<RouterMetrics>) -> Arc<Self> {
+        Arc::new(Self { clock, decisions, metrics, generations: AtomicU64::new(0) })
+    }
+}
+
+/// A pool with its plan.
+#[derive(Debug)]
+pub struct PoolRuntime {
+    /// Its endpoints.
+    pub pool: Arc<Pool>,
+    /// How it schedules.
+    pub plan: Arc<Plan>,
+    /// Models that it serves; empty: what its endpoints list.
+    pub models: Vec<String>,
+    /// Age from which engine metrics count as stale.
+    pub stale_after: Duration,
+    name: Arc<str>,
+    metrics: Arc<PoolMetrics>,
+}
+
+impl PoolRuntime {
+    /// A pool whose metrics are registered in `shared`.
+    pub fn new(pool: Arc<Pool>, plan: Arc<Plan>, models: Vec<String>, stale_after: Duration, shared: &Shared) -> Self {
+        let metrics = Arc::new(shared.metrics.pool(pool.name()));
+        Self { name: pool.name().into(), pool, plan, models, stale_after, metrics }
+    }
+}
+
+/// What is known of a request before its body is read.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// Its `x-request-id`.
+    pub id: &'a str,
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path with query.
+    pub path: &'a str,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its API; `None` if its path is not parsed, so that it is routed by load alone.
+    pub api: Option<Api>,
+}
+
+/// How many endpoints a pool has, for `/readyz` and the status line.
+#[derive(Clone, Debug, Serialize)]
+pub struct PoolStatus {
+    /// The pool's name.
+    pub name: String,
+    /// Endpoints.
+    pub endpoints: usize,
+    /// Endpoints that may be given requests.
+    pub ready: usize,
+    /// Requests in flight.
+    pub inflight_requests: u64,
+}
+
+/// Routes requests by compiled plans. Immutable but for the index of models.
+#[derive(Debug)]
+pub struct Router {
+    pools: Vec<PoolRuntime>,
+    models: ArcSwap<ModelIndex>,
+    shared: Arc<Shared>,
+    /// Tells threads that their random generator belongs to an older router.
+    generation: u64,
+}
+
+impl Router {
+    /// A router over `pools`.
+    pub fn new(pools: Vec<PoolRuntime>, shared: Arc<Shared>) -> Self {
+        let generation = shared.generations.fetch_add(1, Relaxed) + 1;
+        let models = ArcSwap::from_pointee(ModelIndex::build(&pools));
+        Self { pools, models, shared, generation }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    /// Its pools.
+    pub fn pools(&self) -> &[PoolRuntime] {
+        &self.pools
+    }
+
+    /// The last decisions, and what else survives a reload.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Reads the endpoints' model lists again. Call it when endpoints or their models have changed.
+    pub fn refresh_models(&self) {
+        let built = ModelIndex::build(&self.pools);
+        if **self.models.load() != built {
+            self.models.store(Arc::new(built));
+        }
+    }
+
+    /// Models and adapters that the router serves, in order, each with its pool's name.
+    pub fn model_names(&self) -> Vec<(String, String)> {
+        let models = self.models.load();
+        models.names().into_iter().map(|(model, pool)| (model.to_owned(), self.pools[pool].name.to_string())).collect()
+    }
+
+    /// How many endpoints each pool has.
+    pub fn status(&self) -> Vec<PoolStatus> {
+        let now = self.now();
+        self.pools
+            .iter()
+            .map(|runtime| {
+                let snapshot = runtime.pool.load();
+                let ready = |e: &&Arc<Endpoint>| e.health.readiness() == Readiness::Ready && e.health.may_serve(now);
+                PoolStatus {
+                    name: runtime.name.to_string(),
+                    endpoints: snapshot.endpoints.len(),
+                    ready: snapshot.endpoints.iter().filter(ready).count(),
+                    inflight_requests: snapshot.endpoints.iter().map(|e| e.ledger.requests()).sum(),
+                }
+            })
+            .collect()
+    }
+
+    /// Gives a request its endpoint. `body` is the whole body if the path is parsed, and may be empty otherwise.
+    ///
+    /// # Errors
+    /// The body is not what its API takes, nobody serves the model, or no endpoint can take the request.
+    pub fn route(&self, head: &RequestHead<'_>, body: &Bytes) -> Result<Routed, Refusal> {
+        self.attempt(head, body, Vec::new())
+    }
+
+    /// Gives a request another endpoint than those that it was sent to already. `routed` is given up: its entry in the ledger
+    /// ends now.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub fn reroute(&self, mut routed: Routed, head: &RequestHead<'_>, body: &Bytes) -> Result<Routed, Refusal> {
+        routed.finished = true;
+        routed.charge = None;
+        let mut tried = std::mem::take(&mut routed.tried);
+        tried.push(Arc::clone(&routed.endpoint));
+        routed.metrics.retries.inc();
+        self.attempt(head, body, tried)
+    }
+
+    fn attempt(&self, head: &RequestHead<'_>, body: &Bytes, tried: Vec<Arc<Endpoint>>) -> Result<Routed, Refusal> {
+        scratch::with(|scratch| {
+            let started = self.now();
+            let pool_index = self.resolve(head, body, scratch)?;
+            let runtime = &self.pools[pool_index];
+            let decided = self.decide(runtime, head, body, &tried, started, scratch);
+            decided
+                .map(|decision| self.send_to(decision, runtime, pool_index, head, body, tried, scratch))
+                .inspect_err(|refusal: &Refusal| runtime.metrics.refused(refusal.outcome.reason.as_str()))
+        })
+    }
+
+    /// Scans the body, and finds the pool.
+    fn resolve(&self, head: &RequestHead<'_>, body: &Bytes, scratch: &mut Scratch) -> Result<usize, Refusal> {
+        let Some(api) = head.api else {
+            return match self.models.load().resolve(None) {
+                Resolved::Pool(pool) => Ok(pool),
+                // Paths that are not parsed go to the first pool.
+                Resolved::Unknown | Resolved::Ambiguous if !self.pools.is_empty() => Ok(0),
+                Resolved::Unknown | Resolved::Ambiguous => Err(Refusal::no_model()),
+            };
+        };
+        let resolved = scan(api, body, &mut scratch.scanned).map_err(Refusal::from).and_then(|()| {
+            let model = scratch.scanned.model(body);
+            match self.models.load().resolve(model.as_deref()) {
+                Resolved::Pool(pool) => Ok(pool),
+                Resolved::Unknown => Err(Refusal::unknown_model(model.as_deref().unwrap_or_default())),
+                Resolved::Ambiguous => Err(Refusal::no_model()),
+            }
+        });
+        resolved.inspect_err(|refusal| self.shared.metrics.refused("", refusal.outcome.reason.as_str()))
+    }
+
+    /// Runs the plan until a chosen endpoint's circuit lets the request through.
+    fn decide(
+        &self,
+        runtime: &PoolRuntime,
+        head: &RequestHead<'_>,
+        body: &Bytes,
+        tried: &[Arc<Endpoint>],
+        started: Time,
+        scratch: &mut Scratch,
+    ) -> Result<Decision, Refusal> {
+        let Scratch { scanned, attributes, states, candidates, cycle, random } = scratch;
+        let snapshot = runtime.pool.snapshot();
+        let endpoints = snapshot.endpoints.as_slice();
+        let random = match random {
+            Some((generation, random)) if *generation == self.generation => random,
+            _ => &mut random.insert((self.generation, Rng::with_seed(runtime.plan.seed))).1,
+        };
+        let scanned = head.api.map(|_| &*scanned);
+        let model = scanned.and_then(|found| found.model(body)).unwrap_or_default();
+        let view = RequestView { id: head.id, now: started, api: head.api, model: &model, headers: head.headers, body, scanned };
+
+        list_candidates(endpoints, tried, started, candidates);
+        states.clear();
+        states.extend(endpoints.iter().map(|endpoint| endpoint.state(started, runtime.stale_after)));
+        attributes.reset(runtime.plan.prefix_columns.len());
+        weir_schedule::produce(&runtime.plan, &view, endpoints, attributes);
+
+        loop {
+            if candidates.is_empty() {
+                return Err(PickError::NoEndpoints { known: endpoints.len() }.into());
+            }
+            let picked = weir_schedule::run(&runtime.plan, &view, endpoints, states, candidates, attributes, cycle, random)?;
+            let chosen = picked.primary;
+            if endpoints[chosen as usize].health.breaker.acquire(started) {
+                let targets = Targets { endpoints, primary: cycle.targets(picked.profile), prefill: cycle.prefill_targets() };
+                for plugin in &runtime.plan.pre_request {
+                    plugin.plugin.picked(&view, &targets, attributes);
+                }
+                return Ok(Decision {
+                    snapshot: Arc::clone(&snapshot),
+                    profile: picked.profile,
+                    chosen,
+                    started,
+                    max_tokens: scanned.and_then(|found| found.max_tokens()),
+                });
+            }
+            // Another request became the probe of that endpoint in between.
+            candidates.retain(|index| *index != chosen);
+        }
+    }
+
+    /// Enters the request in the ledger and the decision log.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request, borrowed separately")]
+    fn send_to(
+        &self,
+        decision: Decision,
+        runtime: &PoolRuntime,
+        pool_index: usize,
+        head: &RequestHead<'_>,
+        body: &Bytes,
+        tried: Vec<Arc<Endpoint>>,
+        scratch: &Scratch,
+    ) -> Routed {
+        let endpoint = Arc::clone(&decision.snapshot.endpoints[decision.chosen as usize]);
+        let attributes = &scratch.attributes;
+        let prompt_tokens = attributes.prompt_tokens.unwrap_or(0);
+        let uncached = attributes.uncached_tokens.get(decision.chosen as usize).copied().unwrap_or(prompt_tokens);
+        let output = runtime.plan.in_flight.map_or(0, |policy| policy.output_tokens(prompt_tokens, decision.max_tokens));
+        let charge = endpoint.ledger.charge(if runtime.plan.in_flight.is_some() { uncached } else { 0 }, output);
+        let decided = self.now();
+        let metrics = &runtime.metrics;
+        metrics.decision.observe(decided.since(decision.started).as_secs_f64());
+        if tried.is_empty() {
+            metrics.prompt_tokens.inc_by(prompt_tokens);
+        }
+        if let Some(prefix) = attributes.prefixes().first() {
+            metrics.prefix_blocks.inc_by(u64::from(prefix.total_blocks));
+            metrics.prefix_blocks_matched.inc_by(u64::from(prefix.matched(decision.chosen as usize)));
+        }
+        let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let record = self.record(&decision, runtime, head.id, attempt, decided, scratch);
+        Routed {
+            pool_index,
+            endpoint,
+            body: body.clone(),
+            plan: Arc::clone(&runtime.plan),
+            shared: Arc::clone(&self.shared),
+            metrics: Arc::clone(metrics),
+            charge: Some(charge),
+            tried,
+            decided,
+            first_byte: None,
+            status: 0,
+            record,
+            finished: false,
+        }
+    }
+
+    fn record(
+        &self,
+        decision: &Decision,
+        runtime: &PoolRuntime,
+        id: &str,
+        attempt: u32,
+        decided: Time,
+        scratch: &Scratch,
+    ) -> Option<u64> {
+        let profile = runtime.plan.profiles.get(decision.profile)?;
+        let log = &self.shared.decisions;
+        let seen = scratch.cycle.candidates(decision.profile);
+        let totals = scratch.cycle.totals(decision.profile);
+        let keep = log.candidates_for(profile.scorers.len());
+        log.write(id, |record| {
+            record.at = Some(SystemTime::now());
+            record.context = Some(Context {
+                pool: Arc::clone(&runtime.name),
+                plan: Arc::clone(&runtime.plan),
+                snapshot: Arc::clone(&decision.snapshot),
+            });
+            record.attempt = attempt;
+            record.decided = decided;
+            record.decision_us = u32::try_from(decided.since(decision.started).as_micros()).unwrap_or(u32::MAX);
+            record.known = decision.snapshot.endpoints.len() as u32;
+            record.candidates_seen = seen.len() as u32;
+            record.prompt_tokens = scratch.attributes.prompt_tokens;
+            let prefix = scratch.attributes.prefixes().first();
+            record.total_blocks = prefix.map_or(0, |found| found.total_blocks);
+            record.block_size_tokens = prefix.map_or(0, |found| found.block_size_tokens);
+            record.chosen = decision.chosen;
+            record.profile = decision.profile as u32;
+            for (row, (index, total)) in seen.iter().zip(totals).enumerate() {
+                insert_best(
+                    &mut record.candidates,
+                    keep,
+                    Candidate {
+                        index: *index,
+                        row: row as u32,
+                        total: *total,
+                        matched_blocks: prefix.map_or(0, |found| found.matched(*index as usize)),
+                        state: scratch.states[*index as usize],
+                    },
+                    decision.chosen,
+                );
+            }
+            for scorer in 0..profile.scorers.len() {
+                let scores = scratch.cycle.scores(decision.profile, scorer);
+                record.scores.extend(record.candidates.iter().map(|one| scores.get(one.row as usize).copied().unwrap_or(0.0)));
+            }
+        })
+    }
+}
+
+struct Decision {
+    snapshot: Arc<Snapshot>,
+    profile: usize,
+    chosen: u32,
+    started: Time,
+    max_tokens: Option<u64>,
+}
+
+/// Those that are ready; if none is, those of which nothing is known yet. Endpoints that the request was sent to already are
+/// left out.
+fn list_candidates(endpoints: &[Arc<Endpoint>], tried: &[Arc<Endpoint>], now: Time, out: &mut Vec<u32>) {
+    out.clear();
+    for wanted in [Readiness::Ready, Readiness::Unknown] {
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            if endpoint.health.readiness() == wanted
+                && endpoint.health.may_serve(now)
+                && !tried.iter().any(|one| Arc::ptr_eq(one, endpoint))
+            {
+                out.push(index as u32);
+            }
+        }
+        if !out.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Keeps the `keep` best by total, best first, and the chosen one whatever its total.
+fn insert_best(best: &mut Vec<Candidate>, keep: usize, one: Candidate, chosen: u32) {
+    let place = best.partition_point(|other| other.total >= one.total);
+    if best.len() < keep {
+        return best.insert(place, one);
+    }
+    // The chosen one stays at the end if its total would not keep it here.
+    let guarded = best.last().is_some_and(|last| last.index == chosen);
+    let last = if guarded && one.index != chosen { keep.saturating_sub(2) } else { keep - 1 };
+    let fits = place <= last && !(guarded && keep == 1);
+    if fits || one.index == chosen {
+        best.remove(last);
+        best.insert(place.min(last), one);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(index: u32, total: f64) -> Candidate {
+        Candidate { index, total, ..Candidate::default() }
+    }
+
+    #[test]
+    fn the_record_keeps_the_best_and_always_the_chosen_one() {
+        let mut best = Vec::new();
+        for (index, total) in [(0, 0.1), (1, 0.9), (2, 0.0), (3, 0.5), (4, 0.7)] {
+            insert_best(&mut best, 3, candidate(index, total), 2);
+        }
+        assert_eq!(best.iter().map(|one| one.index).collect::<Vec<_>>(), [1, 4, 2]);
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
+            let mut best = Vec::new();
+            for index in order {
+                insert_best(&mut best, 2, candidate(index, [0.3, 0.2, 0.9, 0.1][index as usize]), 1);
+            }
+            assert_eq!(best.iter().map(|one| one.index).collect::<Vec<_>>(), [2, 1], "{order:?}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A request that has its endpoint.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use weir_api::Reason;
+use weir_plan::Plan;
+use weir_pool::{Charge, Endpoint, Time};
+
+use crate::{Shared, decisions::Outcome, metrics::PoolMetrics};
+
+/// How a routed request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The whole response went to the client.
+    Complete,
+    /// The client left.
+    ClientGone,
+    /// It failed, and the client was told why.
+    Failed(Reason),
+}
+
+/// A request that has its endpoint. It is entered in that endpoint's ledger until it is finished or dropped; dropping it
+/// unfinished means that the client left.
+#[derive(Debug)]
+pub struct Routed {
+    /// The pool's place in the router.
+    pub pool_index: usize,
+    /// Where the request goes.
+    pub endpoint: Arc<Endpoint>,
+    /// The body to send.
+    pub body: Bytes,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Arc<PoolMetrics>,
+    pub(crate) charge: Option<Charge>,
+    pub(crate) tried: Vec<Arc<Endpoint>>,
+    pub(crate) decided: Time,
+    pub(crate) first_byte: Option<Time>,
+    pub(crate) status: u16,
+    pub(crate) record: Option<u64>,
+    pub(crate) finished: bool,
+}
+
+impl Routed {
+    /// Tries so far, this one included.
+    pub fn attempts(&self) -> u32 {
+        u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    /// The endpoint answered with this head; plugins add their headers to what the client will see.
+    pub fn response_head(&mut self, status: StatusCode, headers: &mut HeaderMap) {
+        self.status = status.as_u16();
+        for plugin in &self.plan.response_headers {
+            plugin.plugin.respond(&self.endpoint, headers);
+        }
+    }
+
+    /// The first byte of the response's body is here. Calling it again does nothing.
+    pub fn first_byte(&mut self, now: Time) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(now);
+            self.metrics.first_byte.observe(now.since(self.decided).as_secs_f64());
+            if let Some(charge) = &mut self.charge {
+                charge.prompt_done();
+            }
+        }
+    }
+
+    /// The end. Exactly one end counts: the first.
+    pub fn finish(mut self, end: End) {
+        self.end(end);
+    }
+
+    fn end(&mut self, end: End) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        self.charge = None;
+        let total = self.shared.clock.now().since(self.decided);
+        self.metrics.duration.observe(total.as_secs_f64());
+        let reason = match end {
+            End::Complete => {
+                self.metrics.complete.inc();
+                None
+            }
+            End::ClientGone => {
+                self.metrics.client_gone.inc();
+                Some(Reason::ClientDisconnected.as_str())
+            }
+            End::Failed(reason) => {
+                self.metrics.failed(reason.as_str());
+                Some(reason.as_str())
+            }
+        };
+        if let Some(record) = self.record {
+            let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            self.shared.decisions.note(
+                record,
+                Outcome {
+                    status: self.status,
+                    reason,
+                    first_byte_us: self.first_byte.map(|at| micros(at.since(self.decided))),
+                    total_us: micros(total),
+                },
+            );
+        }
+    }
+}
+
+impl Drop for Routed {
+    fn drop(&mut self) {
+        self.end(End::ClientGone);
+    }
+}
