@@ -1,0 +1,228 @@
+//! Requests through a compiled plan, without sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use weir_api::{EndpointPickerConfig, Reason};
+use weir_plan::{CompileOptions, Plan, Registry, compile};
+use weir_pool::{BreakerConfig, EndpointSpec, EndpointUrl, Pool, Scrape};
+use weir_protocol::Api;
+use weir_router::{
+    Clock, DecisionLog, DecisionLogConfig, End, PoolRuntime, Refusal, RequestHead, Routed, Router, RouterMetrics, Shared,
+};
+
+fn plan(text: Option<&str>) -> Arc<Plan> {
+    let mut registry = Registry::default();
+    weir_schedule::register(&mut registry);
+    let config = match text {
+        None => EndpointPickerConfig::builtin(),
+        Some(text) => {
+            let head = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n";
+            EndpointPickerConfig::parse(&format!("{head}{text}")).unwrap().value
+        }
+    };
+    Arc::new(compile(&config, &registry, CompileOptions::default()).unwrap())
+}
+
+fn shared() -> Arc<Shared> {
+    let metrics = RouterMetrics::register(&mut prometheus_client::registry::Registry::default());
+    Shared::new(Clock::default(), DecisionLog::new(DecisionLogConfig::default()), metrics)
+}
+
+fn pool(name: &str, endpoints: usize) -> Arc<Pool> {
+    let pool = Arc::new(Pool::new(name));
+    let specs: Vec<_> =
+        (0..endpoints).map(|i| EndpointSpec::new(format!("{name}-{i}"), EndpointUrl::http("10.0.0.1", 8000 + i as u16))).collect();
+    pool.reconcile(&specs);
+    for endpoint in &pool.snapshot().endpoints {
+        endpoint.health.probe_succeeded();
+    }
+    pool
+}
+
+struct Fixture {
+    router: Router,
+    pool: Arc<Pool>,
+    shared: Arc<Shared>,
+}
+
+fn fixture(endpoints: usize, config: Option<&str>) -> Fixture {
+    let shared = shared();
+    let pool = pool("p", endpoints);
+    let runtime = PoolRuntime::new(Arc::clone(&pool), plan(config), vec![], Duration::from_secs(2), &shared);
+    Fixture { router: Router::new(vec![runtime], Arc::clone(&shared)), pool, shared }
+}
+
+fn chat(model: &str, content: &str) -> Bytes {
+    format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{content}"}}]}}"#).into()
+}
+
+fn head<'a>(id: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
+    RequestHead { id, method: &Method::POST, path: "/v1/chat/completions", headers, api: Some(Api::ChatCompletions) }
+}
+
+fn route(router: &Router, id: &str, body: &Bytes) -> Result<Routed, Refusal> {
+    router.route(&head(id, &HeaderMap::new()), body)
+}
+
+fn name(routed: &Routed) -> String {
+    routed.endpoint.spec().name.clone()
+}
+
+#[test]
+fn a_conversation_returns_to_the_endpoint_that_holds_it() {
+    let fixture = fixture(8, None);
+    let long = "tell me more ".repeat(100);
+    let first = route(&fixture.router, "1", &chat("m", &long)).unwrap();
+    let home = name(&first);
+    first.finish(End::Complete);
+    for turn in 2..10 {
+        let next = route(&fixture.router, "n", &chat("m", &format!("{long}{}", "and more ".repeat(turn * 40)))).unwrap();
+        assert_eq!(name(&next), home, "turn {turn}");
+        next.finish(End::Complete);
+    }
+}
+
+#[test]
+fn every_end_takes_the_request_out_of_the_ledger() {
+    let fixture = fixture(1, None);
+    let endpoint = Arc::clone(&fixture.pool.snapshot().endpoints[0]);
+    for end in [Some(End::Complete), Some(End::ClientGone), Some(End::Failed(Reason::UpstreamReset)), None] {
+        let mut routed = route(&fixture.router, "r", &chat("m", &"words ".repeat(500))).unwrap();
+        assert_eq!(endpoint.ledger.requests(), 1);
+        routed.response_head(StatusCode::OK, &mut HeaderMap::new());
+        routed.first_byte(fixture.router.now());
+        if let Some(end) = end {
+            routed.finish(end);
+        } else {
+            drop(routed);
+        }
+        assert_eq!((endpoint.ledger.requests(), endpoint.ledger.tokens()), (0, 0), "{end:?}");
+    }
+}
+
+#[test]
+fn a_retry_goes_elsewhere_until_nobody_is_left() {
+    let fixture = fixture(3, None);
+    let headers = HeaderMap::new();
+    let body = chat("m", "hello");
+    let mut routed = route(&fixture.router, "r", &body).unwrap();
+    let mut seen = vec![name(&routed)];
+    for attempt in 2..=3 {
+        routed = fixture.router.reroute(routed, &head("r", &headers), &body).unwrap();
+        assert_eq!(routed.attempts(), attempt);
+        assert!(!seen.contains(&name(&routed)));
+        seen.push(name(&routed));
+    }
+    let refusal = fixture.router.reroute(routed, &head("r", &headers), &body).unwrap_err();
+    assert_eq!((refusal.outcome.status, refusal.outcome.reason), (503, Reason::NoEndpoints));
+    assert!(refusal.retry_after.is_some());
+    assert!(fixture.pool.snapshot().endpoints.iter().all(|one| one.ledger.requests() == 0));
+    assert_eq!(fixture.shared.decisions.explain("r").iter().map(|one| one.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn endpoints_that_cannot_serve_are_left_out() {
+    let fixture = fixture(3, None);
+    let endpoints = fixture.pool.snapshot().endpoints.clone();
+    for _ in 0..3 {
+        endpoints[0].health.probe_failed();
+    }
+    let breaker = BreakerConfig { consecutive_failures: 1, ..BreakerConfig::default() };
+    endpoints[1].health.breaker.failure(&breaker, fixture.router.now());
+    for _ in 0..20 {
+        assert_eq!(name(&route(&fixture.router, "r", &chat("m", "x")).unwrap()), "p-2");
+    }
+    endpoints[2].health.drain();
+    let refusal = route(&fixture.router, "r", &chat("m", "x")).unwrap_err();
+    assert_eq!(refusal.outcome.reason, Reason::NoEndpoints);
+    assert!(refusal.message.contains("3 known"), "{}", refusal.message);
+}
+
+#[test]
+fn models_choose_pools() {
+    let shared = shared();
+    let (chat_pool, embed_pool) = (pool("chat", 1), pool("embed", 1));
+    chat_pool.snapshot().endpoints[0].set_models(vec!["llama".into(), "llama-lora".into()]);
+    let runtime = |pool: &Arc<Pool>, models: &[&str]| {
+        let models = models.iter().map(|one| (*one).to_owned()).collect();
+        PoolRuntime::new(Arc::clone(pool), plan(None), models, Duration::from_secs(2), &shared)
+    };
+    let router = Router::new(vec![runtime(&chat_pool, &[]), runtime(&embed_pool, &["bge"])], Arc::clone(&shared));
+    let pool_of = |model: &str| route(&router, "r", &chat(model, "x")).map(|routed| routed.pool_index);
+    assert_eq!(pool_of("llama").unwrap(), 0);
+    assert_eq!(pool_of("llama-lora").unwrap(), 0);
+    assert_eq!(pool_of("bge").unwrap(), 1);
+    let unknown = pool_of("gpt").unwrap_err();
+    assert_eq!((unknown.outcome.status, unknown.outcome.reason, unknown.param), (404, Reason::ModelNotFound, Some("model")));
+    let none = route(&router, "r", &Bytes::from_static(br#"{"messages":[{"role":"user","content":"x"}]}"#)).unwrap_err();
+    assert_eq!((none.outcome.status, none.outcome.reason), (400, Reason::InvalidRequest));
+
+    chat_pool.snapshot().endpoints[0].set_models(vec!["qwen".into()]);
+    router.refresh_models();
+    assert_eq!(pool_of("qwen").unwrap(), 0);
+    assert!(pool_of("llama").is_err());
+}
+
+#[test]
+fn a_broken_body_is_the_clients_fault() {
+    let fixture = fixture(1, None);
+    for (body, reason) in [
+        (r#"{"model":"m","messages":["#, Reason::InvalidJson),
+        (r#"{"model":"m"}"#, Reason::InvalidRequest),
+        (r#"{"model":5,"messages":[]}"#, Reason::InvalidRequest),
+        ("[]", Reason::InvalidRequest),
+    ] {
+        let refusal = route(&fixture.router, "r", &Bytes::from(body)).unwrap_err();
+        assert_eq!((refusal.outcome.status, refusal.outcome.reason), (400, reason), "{body}");
+    }
+}
+
+#[test]
+fn the_explained_total_is_the_formula_over_the_state_it_shows() {
+    let fixture = fixture(4, None);
+    let now = fixture.router.now();
+    for (i, endpoint) in fixture.pool.snapshot().endpoints.iter().enumerate() {
+        let scrape = Scrape {
+            waiting: Some([3, 0, 7, 1][i]),
+            running: Some(i as u32),
+            kv_usage: Some([0.2, 0.9, 0.5, 0.4][i]),
+            ..Scrape::default()
+        };
+        endpoint.engine.record(&scrape, 0, now);
+    }
+    let body = chat("m", &"a shared beginning ".repeat(60));
+    for id in ["first", "second"] {
+        route(&fixture.router, id, &body).unwrap().finish(End::Complete);
+    }
+    let decision = fixture.shared.decisions.explain("second").remove(0);
+    assert_eq!(decision.candidates.len(), 4);
+    assert!(decision.prompt_blocks > 1);
+    let queues: Vec<f64> = decision.candidates.iter().map(|one| f64::from(one.waiting)).collect();
+    let (min, max) = queues.iter().fold((f64::MAX, f64::MIN), |(min, max), q| (min.min(*q), max.max(*q)));
+    for one in &decision.candidates {
+        let queue = (max - f64::from(one.waiting)) / (max - min);
+        let kv = 1.0 - one.kv_usage;
+        let prefix = f64::from(one.matched_blocks) / f64::from(decision.prompt_blocks);
+        assert_eq!(one.scores, [queue, kv, prefix]);
+        let total: f64 = decision.scorers.iter().zip([queue, kv, prefix]).map(|(scorer, score)| scorer.weight * score).sum();
+        assert!((one.total - total).abs() < 1e-12);
+    }
+    assert!(decision.candidates.windows(2).all(|pair| pair[0].total >= pair[1].total));
+    assert!(decision.candidates[0].chosen && decision.candidates[1].runner_up);
+    assert_eq!(decision.candidates[0].matched_blocks, decision.prompt_blocks);
+    assert!(decision.outcome.is_some());
+}
+
+#[test]
+fn a_path_that_is_not_parsed_is_routed_by_load() {
+    let fixture = fixture(2, Some("plugins: [{type: active-request-scorer}]"));
+    let headers = HeaderMap::new();
+    let unparsed = RequestHead { api: None, path: "/v1/audio/transcriptions", ..head("r", &headers) };
+    let first = fixture.router.route(&unparsed, &Bytes::new()).unwrap();
+    let second = fixture.router.route(&unparsed, &Bytes::new()).unwrap();
+    assert_ne!(name(&first), name(&second));
+}
