@@ -1,0 +1,6 @@
+//! A worker from outside: through sockets, in real time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod http;
+mod life;
+mod support;
