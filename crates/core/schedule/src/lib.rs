@@ -1,1 +1,46 @@
-//! Filters, scorers, pickers and profiles: which endpoint.
+//! Which endpoint: the scheduling cycle and the plugins that it runs.
+//!
+//! - [`register`] adds every plugin type of this crate to a registry.
+//! - [`produce`] runs a plan's data producers for one request.
+//! - [`run`] runs the cycle: for each profile that the handler wants, filter, score, pick.
+//!
+//! Invariants: a score is in 0..=1 before its weight is applied, NaN counts as 0; every tie and draw comes from the generator
+//! that the caller passes; every target is one of the candidates.
+//!
+//! Cost: O(profiles × plugins × candidates), one virtual call a plugin, no allocation after warm-up (a request that nobody can
+//! take costs its error's strings).
+//!
+//! Not here: which endpoints are candidates, admission, sending. Where formulas differ from llm-d's, the plugin says so.
+#![deny(missing_docs)]
+
+mod cycle;
+mod declare;
+mod filter;
+mod handler;
+mod inactive;
+mod picker;
+mod producer;
+mod scorer;
+mod source;
+#[cfg(test)]
+mod testing;
+
+use weir_plan::Registry;
+
+pub use self::cycle::{Picked, Scratch, produce, run};
+
+/// Adds every plugin type of this crate.
+pub fn register(registry: &mut Registry) {
+    let all = [
+        filter::plugins(),
+        scorer::plugins(),
+        picker::plugins(),
+        handler::plugins(),
+        producer::plugins(),
+        source::plugins(),
+        inactive::plugins(),
+    ];
+    for plugin in all.into_iter().flatten() {
+        registry.register(plugin);
+    }
+}

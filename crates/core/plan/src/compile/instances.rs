@@ -144,7 +144,8 @@ impl Instances {
             );
             return;
         }
-        for instance in &self.list {
+        // Nobody wrote what was added, so nobody expects more of it.
+        for instance in self.list.iter().filter(|one| one.added_because.is_none()) {
             for need in instance.draft.needs.iter().filter(|need| !need.required) {
                 if !self.offers(&need.producer, need.key) {
                     notes.push(Diagnostic::warning(

@@ -1,0 +1,13 @@
+//! Filters.
+
+mod by_label;
+mod label_selector;
+mod role;
+
+use weir_plan::PluginType;
+
+pub(crate) fn plugins() -> Vec<PluginType> {
+    let mut all = vec![label_selector::plugin(), by_label::plugin()];
+    all.extend(role::plugins());
+    all
+}
