@@ -19,8 +19,8 @@ pub(crate) struct Shape {
     /// KV cache of each worker, in blocks of 16 tokens.
     #[arg(long, default_value_t = 2_000)]
     pub(crate) blocks: u32,
-    /// More arguments for `weir sim`, separated by blanks.
-    #[arg(long, default_value = "--max-num-seqs 64 --max-model-len 16384 --force-dummy-tokenizer", allow_hyphen_values = true)]
+    /// What `weir sim` is told besides, separated by blanks: how long things take.
+    #[arg(long, default_value = "--profile h100-llama-8b", allow_hyphen_values = true)]
     pub(crate) sim_args: String,
 }
 
@@ -41,7 +41,9 @@ impl Fleet {
     pub(super) async fn start(weir: &Path, shape: &Shape, limit: Duration) -> Result<Self> {
         let first = free_ports(shape.workers)?;
         let endpoints: Vec<_> = (first..first + shape.workers).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        // First, so that a profile does not undo what follows.
         let mut arguments: Vec<String> = vec!["sim".to_owned()];
+        arguments.extend(shape.sim_args.split_ascii_whitespace().map(str::to_owned));
         for (flag, value) in [
             ("--model", MODEL.to_owned()),
             ("--port", first.to_string()),
@@ -52,7 +54,6 @@ impl Fleet {
             arguments.extend([flag.to_owned(), value]);
         }
         arguments.push("--enable-kvcache".to_owned());
-        arguments.extend(shape.sim_args.split_ascii_whitespace().map(str::to_owned));
         let log = std::env::temp_dir().join(format!("weir-bench-sim-{}.log", std::process::id()));
         let mut process = Process::start("weir sim", OTHER_CORE, weir.as_os_str(), &arguments, &log)
             .map_err(|error| format!("{error} (log: {})", log.display()))?;
