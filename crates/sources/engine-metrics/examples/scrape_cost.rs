@@ -6,7 +6,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,10 +23,12 @@ const PAGE: &str = include_str!("../../../../testdata/metrics/vllm.txt");
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [serve, framing, count] = args.as_slice()
+    if let [serve, framing, load, count] = args.as_slice()
         && serve == "serve"
     {
-        return serve_pages(framing, count.parse().expect("a number"));
+        let page =
+            if load == "idle" { PAGE.replace("} 17.0\n", "} 0.0\n").replace("} 3.0\n", "} 0.0\n") } else { PAGE.to_owned() };
+        return serve_pages(framing, &page, count.parse().expect("a number"));
     }
     let number = |at: usize, default: u64| args.get(at).map_or(default, |text| text.parse().expect("a number"));
     let (endpoints, seconds) = (number(0, 100), number(1, 10));
@@ -39,29 +41,37 @@ fn main() {
     }
     println!("decode: {} bytes in {:.1} µs", PAGE.len(), started.elapsed().as_secs_f64() * 1e6 / f64::from(rounds));
 
-    for framing in ["length", "chunked", "split"] {
-        let mut child = Command::new(std::env::current_exe().expect("own path"))
-            .args(["serve", framing, &endpoints.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
+    for (framing, adaptive) in [("length", false), ("chunked", false), ("split", false), ("length", true), ("split", true)] {
+        let mut server = Server(
+            Command::new(std::env::current_exe().expect("own path"))
+                .args(["serve", framing, if adaptive { "idle" } else { "busy" }, &endpoints.to_string()])
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("the server starts"),
+        );
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("ports");
+        BufReader::new(server.0.stdout.take().expect("piped")).read_line(&mut line).expect("ports");
         let ports: Vec<u16> = line.split_whitespace().map(|port| port.parse().expect("a port")).collect();
-        for adaptive in [false, true] {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-            let (scrapes, bytes, cpu, wall) = runtime.block_on(measure(&ports, adaptive, Duration::from_secs(seconds)));
-            let kind = if adaptive { "idle" } else { "fixed" };
-            println!(
-                "{kind:5} {framing:8} {endpoints} endpoints: {:7.1} scrapes/s, {:6.1} MB/s, {:.4} core, {:6.1} µs CPU per scrape",
-                scrapes as f64 / wall,
-                bytes as f64 / wall / 1e6,
-                cpu / wall,
-                cpu * 1e6 / scrapes as f64,
-            );
-        }
-        child.kill().expect("the server ends");
-        child.wait().expect("the server ends");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let (scrapes, bytes, cpu, wall) = runtime.block_on(measure(&ports, adaptive, Duration::from_secs(seconds)));
+        let kind = if adaptive { "adaptive, idle" } else { "fixed" };
+        println!(
+            "{kind:14} {framing:8} {endpoints} endpoints: {:7.1} scrapes/s, {:6.1} MB/s, {:.4} core, {:6.1} µs CPU per scrape",
+            scrapes as f64 / wall,
+            bytes as f64 / wall / 1e6,
+            cpu / wall,
+            cpu * 1e6 / scrapes as f64,
+        );
+    }
+}
+
+/// The child, which ends with its measurement however that ends.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -97,14 +107,14 @@ fn cpu_seconds() -> f64 {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn serve_pages(framing: &str, count: usize) {
+async fn serve_pages(framing: &str, body: &str, count: usize) {
     let split = framing == "split";
     let page = if framing == "length" {
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{PAGE}", PAGE.len())
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     } else {
         format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{PAGE}\r\n0\r\n\r\n",
-            PAGE.len()
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
         )
     };
     let page: Arc<[u8]> = page.into_bytes().into();

@@ -77,13 +77,14 @@ impl Drop for Loan<'_> {
     }
 }
 
-/// Where a connection leads.
+/// Where a connection to an endpoint leads, other than to its addresses.
 #[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) scheme: Scheme,
-    pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    /// Name that the certificate must bear.
+    pub(crate) server_name: String,
 }
 
 impl Origin {
@@ -93,7 +94,8 @@ impl Origin {
             (None, None) => true,
             _ => false,
         };
-        self.scheme == other.scheme && self.host == other.host && self.port == other.port && (tls || self.scheme == Scheme::Http)
+        let same_tls = tls && self.server_name == other.server_name;
+        self.scheme == other.scheme && self.port == other.port && (same_tls || self.scheme == Scheme::Http)
     }
 }
 
@@ -174,7 +176,7 @@ async fn connect(origin: &Origin, addresses: &[SocketAddr], patience: Duration) 
 
 async fn handshake(origin: &Origin, tcp: TcpStream) -> Result<TlsStream<TcpStream>, AskError> {
     let config = origin.tls.clone().ok_or(AskError::NoTls)?;
-    let name = ServerName::try_from(origin.host.clone()).map_err(|error| AskError::Tls(io::Error::other(error)))?;
+    let name = ServerName::try_from(origin.server_name.clone()).map_err(|error| AskError::Tls(io::Error::other(error)))?;
     TlsConnector::from(config).connect(name, tcp).await.map_err(AskError::Tls)
 }
 

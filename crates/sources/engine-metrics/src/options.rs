@@ -60,6 +60,8 @@ pub struct ScrapeOptions {
     pub api_key: Option<Secret>,
     /// How `https` endpoints are verified; without it they cannot be asked.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Name that the endpoints' certificates must bear; `None` is the URL's host.
+    pub tls_server_name: Option<String>,
     /// What the pages mean.
     pub mappings: Arc<EngineMappings>,
 }
@@ -77,6 +79,7 @@ impl Default for ScrapeOptions {
             port: None,
             api_key: None,
             tls: None,
+            tls_server_name: None,
             mappings: Arc::default(),
         }
     }

@@ -34,6 +34,8 @@ pub(crate) struct Scanner {
     wanted: Vec<Wanted>,
     /// What all wanted families begin with.
     prefix: Vec<u8>,
+    /// Bytes that may follow the prefix.
+    next: [bool; 256],
     block_size_label: Option<Vec<u8>>,
     num_blocks_label: Option<Vec<u8>>,
 }
@@ -70,10 +72,19 @@ impl Scanner {
             let common = prefix.iter().zip(&wanted.family).take_while(|(a, b)| a == b).count();
             prefix.truncate(common);
         }
+        let mut next = [false; 256];
+        for wanted in &wanted {
+            // A family that is the prefix ends there.
+            let possible = wanted.family.get(prefix.len()..=prefix.len()).unwrap_or(b"{ \t");
+            for byte in possible {
+                next[usize::from(*byte)] = true;
+            }
+        }
         let bytes = |label: &Option<String>| label.clone().map(String::into_bytes);
         Self {
             wanted,
             prefix,
+            next,
             block_size_label: bytes(&mapping.cache_block_size_label),
             num_blocks_label: bytes(&mapping.cache_num_blocks_label),
         }
@@ -89,7 +100,7 @@ impl Scanner {
             let end = memchr(b'\n', rest).unwrap_or(rest.len());
             let (line, after) = rest.split_at(end);
             rest = after.get(1..).unwrap_or_default();
-            if line.starts_with(&self.prefix) {
+            if line.starts_with(&self.prefix) && line.get(self.prefix.len()).is_some_and(|byte| self.next[usize::from(*byte)]) {
                 self.line(line, &mut found);
             }
         }

@@ -78,7 +78,8 @@ fn request(endpoint: &EndpointUrl, origin: &Origin, path: &str, options: &Scrape
 }
 
 fn origins(endpoint: &EndpointUrl, options: &ScrapeOptions) -> (Origin, Origin) {
-    let api = Origin { scheme: endpoint.scheme, host: endpoint.host.clone(), port: endpoint.port, tls: options.tls.clone() };
+    let server_name = options.tls_server_name.clone().unwrap_or_else(|| endpoint.host.clone());
+    let api = Origin { scheme: endpoint.scheme, port: endpoint.port, tls: options.tls.clone(), server_name };
     let scheme = options.scheme.unwrap_or(endpoint.scheme);
     (Origin { scheme, port: options.port.unwrap_or(endpoint.port), ..api.clone() }, api)
 }
