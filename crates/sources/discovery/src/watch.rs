@@ -75,7 +75,9 @@ pub struct FileWatch {
     /// Keeps the channel open without a watcher.
     _sender: mpsc::Sender<()>,
     stamps: Vec<Option<Stamp>>,
-    /// An event came and was not reported yet.
+    /// A file is another than the one last reported.
+    news: bool,
+    /// An event came, or there is news, and it was not reported yet.
     pending: bool,
 }
 
@@ -103,9 +105,11 @@ impl FileWatch {
             events,
             _sender: sender,
             stamps: Vec::new(),
+            news: false,
             pending: false,
         };
         watch.look().await;
+        watch.news = false;
         watch
     }
 
@@ -115,23 +119,27 @@ impl FileWatch {
             if !self.pending {
                 let poll = if self.watched.is_empty() { POLL_ALONE } else { POLL };
                 let event = timeout(poll, self.events.recv()).await.is_ok();
-                if !event && !self.look().await {
-                    continue;
+                if !event {
+                    self.look().await;
+                    if !self.news {
+                        continue;
+                    }
                 }
             }
             self.pending = true;
             let first = Instant::now();
             while timeout(QUIET, self.events.recv()).await.is_ok() && first.elapsed() < MAX_DELAY {}
-            let polled = self.look().await;
+            self.look().await;
             self.pending = false;
-            if self.seen.certain.swap(false, Relaxed) || polled {
+            // Both are taken, whichever it was.
+            if self.seen.certain.swap(false, Relaxed) | std::mem::take(&mut self.news) {
                 return;
             }
         }
     }
 
-    /// Looks at all files, and watches the directories that they are in now. Returns whether a file is another than before.
-    async fn look(&mut self) -> bool {
+    /// Looks at all files, and watches the directories that they are in now.
+    async fn look(&mut self) {
         let mut dirs = BTreeMap::new();
         let mut names = HashSet::new();
         let mut stamps = Vec::with_capacity(self.paths.len());
@@ -152,9 +160,8 @@ impl FileWatch {
             dirs.retain(|dir, id| self.watched.get(dir) == Some(id) || watcher.watch(dir, RecursiveMode::NonRecursive).is_ok());
             self.watched = dirs;
         }
-        let news = stamps != self.stamps;
+        self.news |= stamps != self.stamps;
         self.stamps = stamps;
-        news
     }
 }
 

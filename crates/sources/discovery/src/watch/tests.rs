@@ -73,6 +73,21 @@ async fn other_files_in_the_directory_do_not_matter() {
 }
 
 #[tokio::test]
+async fn changes_are_found_without_events() {
+    let dir = Scratch::new();
+    let file = dir.path("a.yaml");
+    fs::write(&file, "one").unwrap();
+    let mut watch = FileWatch::new([file.clone()]).await;
+    watch.watcher = None;
+    watch.watched.clear();
+    // What the watcher saw before it went is not what this is about.
+    while watch.events.try_recv().is_ok() {}
+    watch.seen.certain.store(false, Relaxed);
+    fs::write(&file, "other").unwrap();
+    changed(&mut watch).await;
+}
+
+#[tokio::test]
 async fn the_task_ends_with_its_receiver() {
     let dir = Scratch::new();
     let file = dir.path("a.yaml");
