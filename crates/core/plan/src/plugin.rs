@@ -63,6 +63,10 @@ pub trait Producer: Send + Sync {
     fn reads(&self) -> DataSet;
     /// Writes what it finds into its columns of `out`.
     fn produce(&self, request: &RequestView<'_>, endpoints: &[Arc<Endpoint>], out: &mut Attributes);
+    /// Memory that it keeps between requests, and the most it may keep, in bytes; `None` if it keeps none to speak of.
+    fn memory(&self) -> Option<(usize, usize)> {
+        None
+    }
 }
 
 /// Learns of a decision before the request is sent.

@@ -200,3 +200,18 @@ fn the_built_in_document_prefers_the_prefix_over_a_short_queue() {
     assert_eq!(cycle(&fixture, &plan, &mut scratch).unwrap().primary, 1);
     assert_eq!(scratch.totals(0), [2.0 + 2.0 * 0.75, 2.0 * 0.75 + 3.0]);
 }
+
+#[test]
+fn samples_of_llm_d_compile() {
+    let mut registry = weir_plan::Registry::default();
+    crate::register(&mut registry);
+    for sample in [
+        include_str!("../../../../../testdata/config/sample-12-1.yaml"),
+        include_str!("../../../../../testdata/config/sample-12-2.yaml"),
+    ] {
+        let config = weir_api::EndpointPickerConfig::parse(sample).unwrap().value;
+        let plan = weir_plan::compile(&config, &registry, weir_plan::CompileOptions::default()).unwrap();
+        assert!(plan.metrics.is_some() && plan.warnings.is_empty(), "{:?}", plan.warnings);
+        assert_eq!(plan.inactive().count(), 7, "{}", plan.effective);
+    }
+}

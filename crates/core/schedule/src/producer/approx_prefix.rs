@@ -183,6 +183,11 @@ impl Producer for ApproxPrefix {
             }
         });
     }
+
+    fn memory(&self) -> Option<(usize, usize)> {
+        let stats = self.index.stats();
+        Some((stats.used_bytes, stats.limit_bytes))
+    }
 }
 
 impl PreRequest for ApproxPrefix {

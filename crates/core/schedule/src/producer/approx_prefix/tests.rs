@@ -31,6 +31,7 @@ fn it_learns_from_decisions() {
     assert_eq!((first.total_blocks, first.block_size_tokens, first.matched_blocks), (10, 64, vec![0, 0, 0]));
     fixture.picked(&plan, 1);
     assert_eq!(found(&mut fixture, &plan).matched_blocks, [0, 10, 0]);
+    assert!(plan.producers[0].plugin.memory().is_some_and(|(used, limit)| 0 < used && used < limit));
 
     chat(&mut fixture, 700);
     let longer = found(&mut fixture, &plan);
