@@ -34,8 +34,9 @@ fn shared() -> Arc<Shared> {
 
 fn pool(name: &str, endpoints: usize) -> Arc<Pool> {
     let pool = Arc::new(Pool::new(name));
-    let specs: Vec<_> =
-        (0..endpoints).map(|i| EndpointSpec::new(format!("{name}-{i}"), EndpointUrl::http("10.0.0.1", 8000 + i as u16))).collect();
+    let specs: Vec<_> = (0..endpoints)
+        .map(|i| EndpointSpec::new(format!("{name}-{i}"), EndpointUrl::http("10.0.0.1", 8000 + i as u16)))
+        .collect();
     pool.reconcile(&specs);
     for endpoint in &pool.snapshot().endpoints {
         endpoint.health.probe_succeeded();

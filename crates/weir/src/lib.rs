@@ -1,1 +1,68 @@
 //! The program: command line, process lifecycle, wiring.
+//!
+//! [`run`] is the whole program; the `weir` binary calls it with nothing to add. Somebody who ships a router with plugins of
+//! their own calls it with a function that registers them.
+
+mod admin;
+mod cli;
+mod commands;
+mod failure;
+mod listeners;
+mod logging;
+mod reload;
+mod signals;
+mod state;
+mod status_line;
+mod system;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+use weir_plan::Registry;
+
+use crate::cli::{Cli, Command};
+
+/// Runs the program with the process's arguments. `extra_plugins` may add plugin types, or replace them.
+pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let mut registry = Registry::default();
+    weir_schedule::register(&mut registry);
+    extra_plugins(&mut registry);
+    let result = match cli.command {
+        Command::Schema => commands::schema(),
+        Command::Completions(arguments) => commands::completions(&arguments),
+        Command::Check(arguments) => commands::check::run(&arguments, &registry),
+        Command::Explain(arguments) => block_on(commands::explain::run(arguments)),
+        Command::Sim(arguments) => block_on(commands::sim::run(arguments)),
+        Command::Up(arguments) => block_on(commands::up::run(arguments, registry)),
+        Command::Serve(arguments) => block_on(commands::serve::run(arguments, registry)),
+    };
+    match result {
+        Ok(text) => {
+            // A reader that has left is not an error of ours.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, failure::Failure>>) -> Result<T, failure::Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failure::Failure::new(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(work);
+    // Blocking tasks (name resolution) must not hold the exit up.
+    runtime.shutdown_background();
+    result
+}

@@ -1,2 +1,5 @@
 //! The `weir` binary: everything lives in the library.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    weir::run(|_| {})
+}

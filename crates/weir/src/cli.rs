@@ -1,0 +1,152 @@
+//! The command line, as its users read it.
+
+use std::{ffi::OsString, net::IpAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A router for fleets of model servers: each request goes to the endpoint that already holds its prefix in KV cache and has
+/// the shortest queue.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Examples:
+  weir up                                            a router over four simulated workers
+  weir up --endpoint http://10.0.0.1:8000 --endpoint http://10.0.0.2:8000
+                                                     a router over your own vLLM servers
+  weir serve --config router.yaml                    a router as a configuration file says
+  weir check --config router.yaml                    what is wrong with that file, and what was added to it
+  weir explain 8f14e45f-ceea-467f-a8ba-5b4a2c6f1d2e   why a request went where it went"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a router in one command: over simulated workers, or over your own servers.
+    Up(Up),
+    /// Start a router as a configuration file says.
+    Serve(Serve),
+    /// Read a configuration and say what is wrong with it, or what it comes to.
+    Check(Check),
+    /// Start simulated model servers (`weir sim --help` lists their flags).
+    #[command(disable_help_flag = true)]
+    Sim(Sim),
+    /// Show why a request went where it went.
+    Explain(Explain),
+    /// Print the JSON Schema of the configuration file.
+    Schema,
+    /// Print a completion script for a shell.
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Without --endpoint, weir starts simulated workers in its own process: they batch, cache prefixes and \
+take as long as a Llama-3.1-8B on an H100 would, and answer with nonsense.
+
+When it is ready it prints one line on stdout:  weir is ready: http://127.0.0.1:8080/v1
+Then try:  curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
+             -d '{\"model\": \"meta-llama/Llama-3.1-8B-Instruct\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
+pub(crate) struct Up {
+    /// How many simulated workers to start.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: u16,
+    /// Model that the simulated workers serve; with --endpoint, the only model to accept (default: what the endpoints list).
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port for clients; 0 picks a free one.
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Port for /metrics, /readyz and /debug, on the same address; 0 picks a free one.
+    #[arg(long, default_value_t = 9090)]
+    pub(crate) admin_port: u16,
+    /// A model server to route to, instead of simulated ones: http(s)://host:port. Repeat it for each server.
+    #[arg(long = "endpoint", value_name = "URL")]
+    pub(crate) endpoints: Vec<String>,
+    /// File with the API key that the model servers want.
+    #[arg(long, value_name = "FILE", requires = "endpoints")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// How much to log.
+    #[arg(long, value_enum, default_value_t = Level::Warn)]
+    pub(crate) log_level: Level,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The file is read again when it changes, and on SIGHUP: a valid change takes effect without dropping a \
+stream, an invalid one changes nothing and is reported in the log. `weir schema` describes the file, `weir check` checks it.")]
+pub(crate) struct Serve {
+    /// The configuration file (kind: RouterConfig).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// How much to log; overrides the file.
+    #[arg(long, value_enum)]
+    pub(crate) log_level: Option<Level>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Takes a RouterConfig, or an llm-d EndpointPickerConfig by itself. Exits with 0 if it could be started, \
+with 1 if not. Warnings do not change the exit code.")]
+pub(crate) struct Check {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print only what is wrong.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sim {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every answer carries its request's id in the header x-request-id. Decisions are kept in a ring of 8 MiB, \
+about the last 4,000."
+)]
+pub(crate) struct Explain {
+    /// The request's id.
+    pub(crate) id: String,
+    /// The router's admin address.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "WEIR_ADMIN")]
+    pub(crate) admin: String,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

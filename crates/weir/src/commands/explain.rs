@@ -1,0 +1,149 @@
+//! `weir explain`: a decision as a table.
+
+use std::{fmt::Write as _, time::Duration};
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use weir_pool::EndpointUrl;
+use weir_router::Explained;
+
+use crate::{cli::Explain, failure::Failure};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(arguments: Explain) -> Result<String, Failure> {
+    let admin: EndpointUrl = arguments.admin.parse().map_err(|error| Failure::usage(format!("--admin: {error}")))?;
+    let path = format!("{}/debug/explain/{}", admin.base_path, encode(&arguments.id));
+    let (status, body) = tokio::time::timeout(PATIENCE, get(&admin, &path))
+        .await
+        .map_err(|_| Failure::new(format!("{} did not answer in {} s", arguments.admin, PATIENCE.as_secs())))?
+        .map_err(|error| {
+            Failure::new(format!("{}: {error}", arguments.admin))
+                .with_help("is weir running there? --admin takes the address that it prints as `admin:`")
+        })?;
+    if status == 404 {
+        return Err(Failure::new(format!("no decision is kept for request `{}`", arguments.id))
+            .with_help("the id is the x-request-id of the answer; only the last decisions are kept (explain.maxBytes)"));
+    }
+    if status != 200 {
+        return Err(Failure::new(format!("{}{path} answered {status}", arguments.admin)));
+    }
+    if arguments.json {
+        return Ok(format!("{}\n", String::from_utf8_lossy(&body)));
+    }
+    let decisions: Vec<Explained> = serde_json::from_slice(&body)
+        .map_err(|error| Failure::new(format!("{} answered something else than decisions: {error}", arguments.admin)))?;
+    Ok(decisions.iter().map(table).collect::<Vec<_>>().join("\n"))
+}
+
+async fn get(admin: &EndpointUrl, path: &str) -> Result<(u16, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect((admin.host.as_str(), admin.port)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = hyper::Request::get(path).header("host", admin.authority()).body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    };
+    tokio::select! {
+        biased;
+        answer = exchange => answer,
+        Err(error) = connection => Err(error.into()),
+    }
+}
+
+/// Percent-encodes what a path segment cannot hold.
+fn encode(id: &str) -> String {
+    id.bytes().fold(String::with_capacity(id.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+fn table(one: &Explained) -> String {
+    let mut out = format!("request {}  pool {}  profile {}  attempt {}\n", one.id, one.pool, one.profile, one.attempt);
+    let _ = write!(out, "decided in {} µs after {} µs in queue", one.decision_us, one.queue_us);
+    if let Some(tokens) = one.prompt_tokens {
+        let _ = write!(out, "; prompt ≈ {tokens} tokens");
+    }
+    if one.prompt_blocks > 0 {
+        let _ = write!(out, ", {} blocks of {}", one.prompt_blocks, one.block_size_tokens);
+    }
+    let _ = writeln!(out, "; {} of {} endpoints scored", one.scored, one.known);
+    if let Some(outcome) = &one.outcome {
+        let first = outcome
+            .first_byte_us
+            .map_or_else(|| "no byte".to_owned(), |us| format!("first byte after {:.1} ms", us as f64 / 1e3));
+        let _ = write!(out, "answered {} ({first}, {:.1} ms in all)", outcome.status, outcome.total_us as f64 / 1e3);
+        let _ = writeln!(out, "{}", outcome.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")));
+    }
+    out.push('\n');
+
+    let mut rows = vec![vec![String::new(), "endpoint".to_owned(), "total".to_owned()]];
+    rows[0].extend(one.scorers.iter().map(|scorer| format!("{} ×{}", scorer.name, scorer.weight)));
+    rows[0].extend(["waiting", "running", "kv", "in flight", "prefix", "age"].map(str::to_owned));
+    for candidate in &one.candidates {
+        let mark = if candidate.chosen {
+            "→"
+        } else if candidate.runner_up {
+            "2"
+        } else {
+            ""
+        };
+        let mut row =
+            vec![mark.to_owned(), format!("{} {}", candidate.endpoint, candidate.address), format!("{:.3}", candidate.total)];
+        row.extend(candidate.scores.iter().map(|score| format!("{score:.3}")));
+        let age = match candidate.age_ms {
+            None => "never".to_owned(),
+            Some(age) => format!("{age} ms{}", if candidate.stale { " STALE" } else { "" }),
+        };
+        row.extend([
+            candidate.waiting.to_string(),
+            candidate.running.to_string(),
+            format!("{:.1} %", candidate.kv_usage * 100.0),
+            candidate.inflight_requests.to_string(),
+            format!("{}/{}", candidate.matched_blocks, one.prompt_blocks),
+            age,
+        ]);
+        rows.push(row);
+    }
+    align(&rows, &mut out);
+    out
+}
+
+fn align(rows: &[Vec<String>], out: &mut String) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let pad = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+            if column < 2 {
+                let _ = write!(line, "{cell}{pad}  ");
+            } else {
+                let _ = write!(line, "{pad}{cell}  ");
+            }
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_ids_are_encoded() {
+        let mut out = String::new();
+        align(&[vec!["".into(), "a".into(), "total".into()], vec!["→".into(), "bb".into(), "1".into()]], &mut out);
+        assert_eq!(out, "   a   total\n→  bb      1\n");
+        assert_eq!(encode("a/b c"), "a%2Fb%20c");
+    }
+}

@@ -1,0 +1,32 @@
+//! `weir serve`: a router as a configuration file says.
+
+use std::path::Path;
+
+use weir_api::{Loaded, RouterConfig};
+use weir_plan::Registry;
+
+use crate::{
+    cli::Serve,
+    failure::Failure,
+    logging::{self, Format},
+    system::{Opened, Origin, System},
+};
+
+pub(crate) async fn run(arguments: Serve, registry: Registry) -> Result<String, Failure> {
+    let loaded = load(&arguments.config)?;
+    let config = &loaded.config;
+    let level = arguments.log_level.map_or(config.log.level.as_str(), |level| level.as_str());
+    let format = if config.log.format == weir_api::LogFormat::Json { Format::Json } else { Format::Text };
+    let log_level = logging::init(level, format);
+    let opened = Opened::open(config, "listen in the configuration file")?;
+    let origin = Origin::File { path: arguments.config, log_level: arguments.log_level.is_none().then_some(log_level) };
+    let system = System::start(loaded, registry, origin, opened).await?;
+    system.announce();
+    system.run().await?;
+    Ok(String::new())
+}
+
+/// Reads a configuration file; findings come rendered.
+pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
+    RouterConfig::load_file(path).map_err(|error| Failure::new(error.to_string()))
+}

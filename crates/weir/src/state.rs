@@ -1,0 +1,172 @@
+//! What the router knows, as JSON and as metrics.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+use serde_json::{Value, json};
+use weir_engine_metrics::{ScrapeTotals, Scraper};
+use weir_pool::{BreakerState, Endpoint, Readiness, Time};
+use weir_router::{PoolRuntime, Router};
+
+use crate::reload::ReloadStatus;
+
+/// `/debug/state`.
+pub(crate) fn describe(router: &Router, reloads: &ReloadStatus) -> Value {
+    let now = router.now();
+    let (used, limit) = router.shared().decisions.used_bytes();
+    let pools: Vec<Value> = router.pools().iter().map(|runtime| pool(runtime, now)).collect();
+    json!({
+        "pools": pools,
+        "models": router.model_names().into_iter().map(|(model, pool)| json!({"model": model, "pool": pool})).collect::<Vec<_>>(),
+        "decisionLog": {"usedBytes": used, "limitBytes": limit},
+        "reload": reloads.describe(),
+    })
+}
+
+fn pool(runtime: &PoolRuntime, now: Time) -> Value {
+    let snapshot = runtime.pool.snapshot();
+    let endpoints: Vec<Value> = snapshot.endpoints.iter().map(|one| endpoint(one, runtime, now)).collect();
+    json!({"name": runtime.pool.name(), "generation": snapshot.generation, "endpoints": endpoints})
+}
+
+fn endpoint(one: &Endpoint, runtime: &PoolRuntime, now: Time) -> Value {
+    let state = one.state(now, runtime.stale_after);
+    json!({
+        "id": one.id(),
+        "url": one.spec().url.to_string(),
+        "addresses": one.addresses().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "labels": one.spec().labels,
+        "models": *one.models(),
+        "readiness": readiness(one.health.readiness()),
+        "draining": one.health.is_draining(),
+        "circuit": circuit(one.health.breaker.state(now)),
+        "waiting": state.waiting,
+        "running": state.running,
+        "kvUsage": state.kv_usage,
+        "blockSizeTokens": one.engine.block_size_tokens(),
+        "numBlocks": one.engine.num_blocks(),
+        "metricsAgeMs": state.age.map(|age| age.as_millis() as u64),
+        "stale": state.stale,
+        "inflightRequests": one.ledger.requests(),
+        "foreignRequests": one.engine.foreign_requests(),
+        "inflightTokens": one.ledger.tokens(),
+        "totalRequests": one.ledger.total_requests(),
+    })
+}
+
+fn readiness(readiness: Readiness) -> &'static str {
+    match readiness {
+        Readiness::Unknown => "unknown",
+        Readiness::Ready => "ready",
+        Readiness::NotReady => "not ready",
+    }
+}
+
+fn circuit(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "closed",
+        BreakerState::Open => "open",
+        BreakerState::HalfOpen => "half open",
+    }
+}
+
+/// Reads endpoints' numbers when metrics are asked for, so that nothing is counted twice and nothing outlives its endpoint.
+pub(crate) struct EndpointCollector {
+    pub(crate) router: Arc<dyn Fn() -> Arc<Router> + Send + Sync>,
+    pub(crate) scraper: Scraper,
+}
+
+/// Counts reloads.
+#[derive(Debug)]
+pub(crate) struct ReloadCollector {
+    pub(crate) reloads: Arc<ReloadStatus>,
+}
+
+impl Collector for ReloadCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (applied, refused) = self.reloads.counts();
+        let mut family =
+            encoder.encode_descriptor("weir_reloads", "Reloads of the configuration, by outcome", None, MetricType::Counter)?;
+        for (outcome, count) in [("applied", applied), ("refused", refused)] {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for EndpointCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndpointCollector")
+    }
+}
+
+type Total = fn(&ScrapeTotals) -> u64;
+type Read = fn(&Endpoint, &PoolRuntime, Time) -> f64;
+
+const PER_ENDPOINT: [(&str, &str, Read); 8] = [
+    ("weir_endpoint_ready", "1 if the endpoint may be given requests", |one, _, now| {
+        f64::from(u8::from(one.health.readiness() == Readiness::Ready && one.health.may_serve(now)))
+    }),
+    ("weir_endpoint_circuit_open", "1 while the endpoint's circuit is open or half open", |one, _, now| {
+        f64::from(u8::from(one.health.breaker.state(now) != BreakerState::Closed))
+    }),
+    ("weir_endpoint_inflight_requests", "Requests of this router in flight", |one, _, _| one.ledger.requests() as f64),
+    ("weir_endpoint_inflight_tokens", "Tokens of this router in flight", |one, _, _| one.ledger.tokens() as f64),
+    ("weir_endpoint_queue_size", "Requests waiting in the engine", |one, _, _| f64::from(one.engine.waiting())),
+    ("weir_endpoint_running_requests", "Requests running in the engine", |one, _, _| f64::from(one.engine.running())),
+    ("weir_endpoint_kv_cache_usage_ratio", "Used share of the engine's KV cache", |one, _, _| one.engine.kv_usage()),
+    ("weir_endpoint_metrics_age_seconds", "Age of the engine's numbers; -1 if never fetched", |one, runtime, now| {
+        one.state(now, runtime.stale_after).age.map_or(-1.0, |age| age.as_secs_f64())
+    }),
+];
+
+impl Collector for EndpointCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let router = (self.router)();
+        let now = router.now();
+        let snapshots: Vec<_> = router.pools().iter().map(|runtime| (runtime, runtime.pool.snapshot())).collect();
+        for (name, help, read) in PER_ENDPOINT {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (runtime, snapshot) in &snapshots {
+                for one in &snapshot.endpoints {
+                    let labels = [("pool", runtime.pool.name()), ("endpoint", one.id())];
+                    ConstGauge::new(read(one, runtime, now)).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let mut ready = encoder.encode_descriptor(
+            "weir_pool_ready_endpoints",
+            "Endpoints that may be given requests",
+            None,
+            MetricType::Gauge,
+        )?;
+        for status in router.status() {
+            ConstGauge::new(status.ready as f64).encode(ready.encode_family(&[("pool", status.name.as_str())])?)?;
+        }
+        let totals = self.scraper.totals();
+        let per_pool: [(&str, &str, Total); 3] = [
+            ("weir_scrapes", "Scrapes and probes of endpoints", |one| one.scrapes),
+            ("weir_scrape_errors", "Scrapes and probes without a usable answer", |one| one.errors),
+            ("weir_scrape_bytes", "Bytes of scraped pages", |one| one.bytes),
+        ];
+        for (name, help, read) in per_pool {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for one in &totals {
+                ConstCounter::new(read(one)).encode(family.encode_family(&[("pool", one.pool.as_str())])?)?;
+            }
+        }
+        let (used, limit) = router.shared().decisions.used_bytes();
+        for (name, help, value) in [
+            ("weir_decision_log_used_bytes", "Bytes held by the log of decisions", used),
+            ("weir_decision_log_limit_bytes", "Most bytes that the log of decisions may hold", limit),
+        ] {
+            let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value as f64).encode(gauge)?;
+        }
+        Ok(())
+    }
+}

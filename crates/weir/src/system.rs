@@ -1,0 +1,424 @@
+//! The running program: sources, router, gateway and admin server, wired as the configuration says, and wired again when it
+//! changes.
+
+mod pools;
+mod settings;
+
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry as MetricsRegistry;
+use tokio::{net::TcpListener, sync::Mutex};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use weir_api::{Loaded, RouterConfig};
+use weir_discovery::{Discovery, FileWatch};
+use weir_engine_metrics::Scraper;
+use weir_gateway::{CertReloader, Gateway, Listener, Live, server_tls};
+use weir_plan::Registry;
+use weir_router::{Clock, DecisionLog, DecisionLogConfig, PoolRuntime, Router, RouterMetrics, Shared};
+
+use self::pools::PoolInForce;
+use crate::{
+    admin::{self, Admin},
+    commands::serve::load,
+    failure::Failure,
+    listeners::bind,
+    logging::LogLevel,
+    reload::ReloadStatus,
+    signals, state,
+    state::EndpointCollector,
+    status_line,
+};
+
+/// How often endpoints' model lists are looked at for changes.
+const MODELS_EVERY: Duration = Duration::from_millis(500);
+/// Longest wait, at the start, for every endpoint to be asked once.
+const FIRST_ROUND: Duration = Duration::from_secs(3);
+
+/// Where the configuration comes from.
+pub(crate) enum Origin {
+    /// The command line: it cannot change.
+    CommandLine,
+    /// A file that is read again when it changes.
+    File {
+        path: PathBuf,
+        /// Set if the file decides how much is logged.
+        log_level: Option<LogLevel>,
+    },
+}
+
+/// The program's ports, open.
+pub(crate) struct Opened {
+    http: Option<TcpListener>,
+    https: Option<TcpListener>,
+    admin: Option<TcpListener>,
+}
+
+impl Opened {
+    /// Opens what the configuration lists; `how` tells how to choose another port.
+    pub(crate) fn open(config: &RouterConfig, how: &str) -> Result<Self, Failure> {
+        let listen = &config.listen;
+        let open = |address: Option<SocketAddr>, what| address.map(|address| bind(address, what, how)).transpose();
+        Ok(Self {
+            http: open(listen.http.as_ref().map(|one| one.value.0), "clients (listen.http)")?,
+            https: open(listen.https.as_ref().map(|one| one.address.value.0), "clients (listen.https)")?,
+            admin: open(listen.admin.as_ref().map(|one| one.value.0), "the admin server (listen.admin)")?,
+        })
+    }
+}
+
+/// The running program.
+pub(crate) struct System {
+    origin: Origin,
+    plugins: Registry,
+    shared: Arc<Shared>,
+    live: Arc<ArcSwap<Live>>,
+    scraper: Scraper,
+    gateway: Mutex<Option<Gateway>>,
+    certificates: Option<Arc<CertReloader>>,
+    opened: Mutex<Option<Opened>>,
+    addresses: Addresses,
+    in_force: Mutex<InForce>,
+    reloads: Arc<ReloadStatus>,
+    metrics: Mutex<Option<MetricsRegistry>>,
+    /// Ends everything that has no request of its own.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+struct InForce {
+    config: RouterConfig,
+    pools: Vec<PoolInForce>,
+}
+
+struct Addresses {
+    client: Option<String>,
+    admin: Option<SocketAddr>,
+}
+
+impl System {
+    /// Wires everything, and waits until every endpoint was asked once.
+    pub(crate) async fn start(loaded: Loaded, plugins: Registry, origin: Origin, opened: Opened) -> Result<Self, Failure> {
+        let config = &loaded.config;
+        warn_of(&loaded);
+        let mut registry = MetricsRegistry::default();
+        let clock = Clock::default();
+        let log = DecisionLogConfig {
+            max_bytes: config.explain.max_bytes.as_usize(),
+            candidates: usize::from(config.explain.candidates.value),
+        };
+        let shared = Shared::new(clock, DecisionLog::new(log), RouterMetrics::register(&mut registry));
+        let stop = CancellationToken::new();
+        let scraper = Scraper::new(Arc::new(move || clock.now()));
+        let tasks = TaskTracker::new();
+        tasks.spawn({
+            let (scraper, stop) = (scraper.clone(), stop.clone());
+            async move { scraper.run(stop).await }
+        });
+
+        let prepared = pools::prepare(&config.pools, &[], &plugins, &loaded.sources)?;
+        for one in &prepared {
+            report_plan(one.spec().name.value.as_str(), &one.plan);
+        }
+        let mut pools = Vec::new();
+        for one in prepared {
+            pools.push(one.start(&stop).await?);
+        }
+        let (live, scraped) = assemble(config, &pools, &shared)?;
+        let live = Arc::new(ArcSwap::from_pointee(live));
+        scraper.set_pools(scraped);
+        let certificates = match &config.listen.https {
+            None => None,
+            Some(https) => Some(CertReloader::load(&https.cert_file.value, &https.key_file.value).map_err(https_failure)?),
+        };
+        let gateway = Gateway::new(Arc::clone(&live), &mut registry);
+        let router = {
+            let live = Arc::clone(&live);
+            Arc::new(move || Arc::clone(&live.load().router))
+        };
+        registry.register_collector(Box::new(EndpointCollector { router, scraper: scraper.clone() }));
+        let reloads = Arc::new(ReloadStatus::default());
+        registry.register_collector(Box::new(state::ReloadCollector { reloads: Arc::clone(&reloads) }));
+
+        let addresses = Addresses::of(&opened);
+        let system = Self {
+            origin,
+            plugins,
+            shared,
+            live,
+            scraper,
+            gateway: Mutex::new(Some(gateway)),
+            certificates,
+            opened: Mutex::new(Some(opened)),
+            addresses,
+            in_force: Mutex::new(InForce { config: loaded.config, pools }),
+            reloads,
+            metrics: Mutex::new(Some(registry)),
+            stop,
+            tasks,
+        };
+        // An endpoint that does not answer must not keep the others from being served.
+        let _ = tokio::time::timeout(FIRST_ROUND, system.scraper.wait_first_round()).await;
+        system.router().refresh_models();
+        Ok(system)
+    }
+
+    fn router(&self) -> Arc<Router> {
+        Arc::clone(&self.live.load().router)
+    }
+
+    /// Says where it listens, and what is not as one would wish.
+    pub(crate) fn announce(&self) {
+        let mut err = std::io::stderr();
+        if let Some(admin) = self.addresses.admin {
+            let _ = writeln!(err, "admin: http://{admin}");
+        }
+        for pool in self.router().status() {
+            if pool.ready < pool.endpoints {
+                let _ = writeln!(
+                    err,
+                    "warning: pool {}: {} of {} endpoints do not answer yet",
+                    pool.name,
+                    pool.endpoints - pool.ready,
+                    pool.endpoints
+                );
+            }
+        }
+    }
+
+    /// Runs until a signal asks it to end, then drains.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let this = Arc::new(self);
+        let drain = CancellationToken::new();
+        let now = CancellationToken::new();
+        this.spawn_background(&drain).await?;
+        let signals = signals::watch(drain.clone(), now.clone());
+        let opened = this.opened.lock().await.take();
+        let listeners = opened.map(|opened| this.listeners(opened)).transpose()?.unwrap_or_default();
+        let drain_timeout = this.in_force.lock().await.config.drain_timeout.get();
+        let Some(gateway) = this.gateway.lock().await.take() else { return Ok(()) };
+        let serve = gateway.serve(listeners, drain.clone(), drain_timeout);
+        if let Some(url) = &this.addresses.client {
+            let _ = writeln!(std::io::stdout(), "weir is ready: {url}/v1");
+            let _ = std::io::stdout().flush();
+        }
+        let result = tokio::select! {
+            () = serve => Ok(()),
+            () = now.cancelled() => Ok(()),
+            Err(failure) = signals => Err(failure),
+        };
+        this.stop.cancel();
+        this.tasks.close();
+        // What is left are sources and the admin server; they end at once.
+        let _ = tokio::time::timeout(Duration::from_secs(2), this.tasks.wait()).await;
+        result
+    }
+
+    fn listeners(&self, opened: Opened) -> Result<Vec<Listener>, Failure> {
+        let mut listeners = Vec::new();
+        listeners.extend(opened.http.map(|socket| Listener { socket, tls: None }));
+        if let (Some(socket), Some(certificates)) = (opened.https, &self.certificates) {
+            let tls = server_tls(Arc::clone(certificates)).map_err(https_failure)?;
+            listeners.push(Listener { socket, tls: Some(tls) });
+        }
+        Ok(listeners)
+    }
+
+    async fn spawn_background(self: &Arc<Self>, drain: &CancellationToken) -> Result<(), Failure> {
+        let admin = self.opened.lock().await.as_mut().and_then(|opened| opened.admin.take());
+        if let (Some(listener), Some(registry)) = (admin, self.metrics.lock().await.take()) {
+            let live = Arc::clone(&self.live);
+            let admin = Arc::new(Admin {
+                registry,
+                router: Box::new(move || Arc::clone(&live.load().router)),
+                reloads: Arc::clone(&self.reloads),
+                draining: drain.clone(),
+            });
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = admin::serve(listener, admin, stop).await {
+                    tracing::error!(%error, "the admin server ended");
+                }
+            });
+        }
+        let this = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(MODELS_EVERY);
+            while this.stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                this.router().refresh_models();
+            }
+        });
+        let live = Arc::clone(&self.live);
+        self.tasks.spawn(status_line::run(move || Arc::clone(&live.load().router), drain.clone()));
+        if matches!(self.origin, Origin::File { .. }) {
+            let mut hangups = signals::hangups()?;
+            let this = Arc::clone(self);
+            self.tasks.spawn(async move {
+                let mut watch = this.watch_files().await;
+                loop {
+                    tokio::select! {
+                        () = watch.changed() => {}
+                        _ = hangups.recv() => {}
+                        () = this.stop.cancelled() => return,
+                    }
+                    this.reload().await;
+                    watch = this.watch_files().await;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// The configuration file and every file that it names, but endpoints files, which discovery watches itself.
+    async fn watch_files(&self) -> FileWatch {
+        let mut files = self.in_force.lock().await.config.files();
+        if let Origin::File { path, .. } = &self.origin {
+            files.push(path.clone());
+        }
+        FileWatch::new(files).await
+    }
+
+    /// Reads the configuration again. Whatever is wrong with it, nothing changes.
+    async fn reload(&self) {
+        let Origin::File { path, log_level } = &self.origin else { return };
+        match self.try_reload(path, log_level.as_ref()).await {
+            Ok(()) => {
+                self.reloads.applied();
+                tracing::info!(file = %path.display(), "configuration reloaded");
+            }
+            Err(failure) => {
+                self.reloads.refused(&failure.to_string());
+                tracing::error!(file = %path.display(), "configuration not reloaded, the old one stays in force\n{failure}");
+            }
+        }
+    }
+
+    async fn try_reload(&self, path: &std::path::Path, log_level: Option<&LogLevel>) -> Result<(), Failure> {
+        let path_buf = path.to_owned();
+        let loaded = tokio::task::spawn_blocking(move || load(&path_buf))
+            .await
+            .map_err(|error| Failure::new(format!("reading the configuration: {error}")))??;
+        warn_of(&loaded);
+        let config = loaded.config;
+        let mut in_force = self.in_force.lock().await;
+        let prepared = pools::prepare(&config.pools, &in_force.pools, &self.plugins, &loaded.sources)?;
+        // Keys and certificates are read before anything changes.
+        for one in &prepared {
+            settings::towards(one.spec(), &one.plan, weir_gateway::breaker(&config.gateway.circuit_breaker))?;
+        }
+        settings::gateway(&config)?;
+        if let Some(certificates) = &self.certificates {
+            certificates.reload().map_err(https_failure)?;
+        }
+
+        let mut old = std::mem::take(&mut in_force.pools);
+        let mut pools = Vec::with_capacity(prepared.len());
+        let mut failed = None;
+        for one in prepared {
+            let place = old.iter().position(|old| old.spec.name.value == one.spec().name.value);
+            let before = place.map(|place| old.swap_remove(place));
+            match before {
+                Some(before) if pools::same_source(&before.spec.endpoints, &one.spec().endpoints) => {
+                    pools.push(one.keep(before.discovery));
+                }
+                before => match one.start(&self.stop).await {
+                    Ok(started) => {
+                        if let Some(before) = before {
+                            before.discovery.stop().await;
+                        }
+                        pools.push(started);
+                    }
+                    Err(failure) => {
+                        pools.extend(before);
+                        failed = Some(failure);
+                        break;
+                    }
+                },
+            }
+        }
+        if let Some(failure) = failed {
+            pools.append(&mut old);
+            in_force.pools = pools;
+            return Err(failure);
+        }
+        let (live, scraped) = assemble(&config, &pools, &self.shared)?;
+        self.live.store(Arc::new(live));
+        self.scraper.set_pools(scraped);
+        if let Some(log_level) = log_level {
+            log_level.set(config.log.level.as_str());
+        }
+        if config.listen != in_force.config.listen {
+            tracing::warn!("listen has changed; that takes effect at the next start");
+        }
+        for gone in old {
+            retire(gone.pool.as_ref(), gone.discovery).await;
+        }
+        *in_force = InForce { config, pools };
+        Ok(())
+    }
+}
+
+fn https_failure(error: weir_gateway::TlsError) -> Failure {
+    Failure::new(format!("listen.https: {error}"))
+}
+
+/// A pool that the configuration no longer lists: its endpoints drain.
+async fn retire(pool: &weir_pool::Pool, discovery: Discovery) {
+    discovery.stop().await;
+    pool.reconcile(&[]);
+}
+
+type Scraped = Vec<(Arc<weir_pool::Pool>, weir_engine_metrics::ScrapeOptions)>;
+
+fn assemble(config: &RouterConfig, pools: &[PoolInForce], shared: &Arc<Shared>) -> Result<(Live, Scraped), Failure> {
+    let breaker = weir_gateway::breaker(&config.gateway.circuit_breaker);
+    let mut runtimes = Vec::with_capacity(pools.len());
+    let mut upstreams = Vec::with_capacity(pools.len());
+    let mut scraped = Vec::with_capacity(pools.len());
+    for one in pools {
+        let towards = settings::towards(&one.spec, &one.plan, breaker)?;
+        let models = one.spec.models.iter().map(|model| model.value.clone()).collect();
+        let (pool, plan) = (Arc::clone(&one.pool), Arc::clone(&one.plan));
+        runtimes.push(PoolRuntime::new(pool, plan, models, towards.stale_after, shared));
+        upstreams.push(towards.upstream);
+        scraped.push((Arc::clone(&one.pool), towards.scrape));
+    }
+    let router = Arc::new(Router::new(runtimes, Arc::clone(shared)));
+    Ok((Live { router, upstreams, settings: settings::gateway(config)? }, scraped))
+}
+
+fn warn_of(loaded: &Loaded) {
+    for warning in loaded.warnings.iter() {
+        tracing::warn!("{}", warning.render(&loaded.sources).trim_end());
+    }
+    if loaded.config.listen.ext_proc.is_some() {
+        tracing::warn!("listen.extProc is accepted and not yet active");
+    }
+}
+
+fn report_plan(pool: &str, plan: &weir_plan::Plan) {
+    for warning in &plan.warnings {
+        tracing::warn!(pool, "{}", warning.message);
+    }
+    let inactive: Vec<String> = plan.inactive().collect();
+    if !inactive.is_empty() {
+        tracing::info!(pool, "accepted and not yet active: {}", inactive.join(", "));
+    }
+}
+
+impl Addresses {
+    fn of(opened: &Opened) -> Self {
+        let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
+        let url = |scheme: &str, address: SocketAddr| {
+            // An address that means all addresses cannot be called.
+            let shown = match (address.ip().is_unspecified(), address) {
+                (true, SocketAddr::V4(_)) => SocketAddr::from(([127, 0, 0, 1], address.port())),
+                (true, SocketAddr::V6(_)) => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], address.port())),
+                (false, address) => address,
+            };
+            format!("{scheme}://{shown}")
+        };
+        let client = of(&opened.http).map(|at| url("http", at)).or_else(|| of(&opened.https).map(|at| url("https", at)));
+        Self { client, admin: of(&opened.admin) }
+    }
+}

@@ -1,0 +1,137 @@
+//! From the configuration to the gateway's and the scraper's settings.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use weir_api::{PoolSpec, PoolTls, RouterConfig};
+use weir_engine_metrics::{EngineMapping, EngineMappings, ScrapeOptions, Secret};
+use weir_gateway::{ApiKeys, ClientTls, Settings, Upstream, UpstreamTls};
+use weir_plan::{EngineSpec, MetricsSource, Plan};
+use weir_pool::{BreakerConfig, Scheme};
+
+use crate::failure::Failure;
+
+pub(super) fn gateway(config: &RouterConfig) -> Result<Settings, Failure> {
+    let keys = match &config.auth.keys_file {
+        None => None,
+        Some(file) => Some(ApiKeys::new(key_lines(&file.value)?)),
+    };
+    Ok(Settings::new(&config.gateway, keys))
+}
+
+/// How the endpoints of one pool are spoken to.
+pub(super) struct Towards {
+    pub(super) upstream: Upstream,
+    pub(super) scrape: ScrapeOptions,
+    pub(super) stale_after: Duration,
+}
+
+pub(super) fn towards(pool: &PoolSpec, plan: &Plan, breaker: BreakerConfig) -> Result<Towards, Failure> {
+    let key = match &pool.api_key_file {
+        None => None,
+        Some(file) => Some(single_key(&file.value)?),
+    };
+    let authorization = match &key {
+        None => None,
+        Some(key) => Some(bearer(key)?),
+    };
+    let source = plan.metrics.clone();
+    let tls = tls(pool, source.as_ref())?;
+    let metrics = &pool.metrics;
+    let defaults = MetricsSource::default();
+    let from = source.as_ref().unwrap_or(&defaults);
+    let mappings = mappings(from).map_err(|why| Failure::new(format!("pool `{}`: {why}", pool.name)))?;
+    let scrape = ScrapeOptions {
+        // Without a reader of metrics endpoints are still probed for readiness.
+        enabled: metrics.enabled && source.is_some(),
+        interval: from.interval.unwrap_or(metrics.interval.value.get()),
+        adaptive: metrics.adaptive,
+        idle_interval: metrics.idle_interval.value.get(),
+        timeout: metrics.timeout.value.get(),
+        path: metrics.path.as_ref().map(|path| path.value.clone()).or_else(|| from.path.clone()),
+        scheme: match from.scheme.as_deref() {
+            Some("https") => Some(Scheme::Https),
+            Some(_) => Some(Scheme::Http),
+            None => None,
+        },
+        port: from.port,
+        api_key: key.as_deref().map(Secret::new).transpose().map_err(|error| Failure::new(error.to_string()))?,
+        tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+        tls_server_name: tls.as_ref().and_then(|tls| tls.server_name.clone()),
+        mappings: Arc::new(mappings),
+    };
+    Ok(Towards {
+        upstream: Upstream { authorization, tls, breaker },
+        scrape,
+        stale_after: metrics.staleness_threshold.value.get(),
+    })
+}
+
+/// TLS is set up only where something is spoken to by it: the system may have no root certificates.
+fn tls(pool: &PoolSpec, source: Option<&MetricsSource>) -> Result<Option<UpstreamTls>, Failure> {
+    let endpoints = pool.static_entries().unwrap_or_default();
+    let wanted = pool.tls != PoolTls::default()
+        || endpoints.iter().any(|one| one.url.scheme == weir_api::Scheme::Https)
+        || source.is_some_and(|source| source.scheme.as_deref() == Some("https"));
+    if !wanted {
+        return Ok(None);
+    }
+    let config =
+        ClientTls::from(&pool.tls).build().map_err(|error| Failure::new(format!("pool `{}`: tls: {error}", pool.name)))?;
+    Ok(Some(UpstreamTls { config, server_name: pool.tls.server_name.as_ref().map(|name| name.value.clone()) }))
+}
+
+fn bearer(key: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+        .map_err(|_| Failure::new("an API key holds characters that no header can have"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn mappings(source: &MetricsSource) -> Result<EngineMappings, String> {
+    let engines = source.engines.iter().map(mapping).collect::<Result<Vec<_>, _>>()?;
+    EngineMappings::new(&source.engine_label_key, &source.default_engine, engines).map_err(|error| error.to_string())
+}
+
+fn mapping(engine: &EngineSpec) -> Result<EngineMapping, String> {
+    let spec = |text: &Option<String>| {
+        text.as_deref().map(|text| text.parse().map_err(|error| format!("engine `{}`: {error}", engine.name))).transpose()
+    };
+    Ok(EngineMapping {
+        name: engine.name.clone(),
+        path: None,
+        queued: spec(&engine.queued)?,
+        running: spec(&engine.running)?,
+        kv_usage: spec(&engine.kv_usage)?,
+        lora: spec(&engine.lora)?,
+        cache_info: spec(&engine.cache_info)?,
+        cache_block_size_label: engine.cache_block_size_label.clone(),
+        cache_num_blocks_label: engine.cache_num_blocks_label.clone(),
+        cache_block_size: spec(&engine.cache_block_size)?,
+        cache_num_blocks: spec(&engine.cache_num_blocks)?,
+    })
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))
+}
+
+/// One key a line; empty lines and lines that begin with `#` do not count.
+fn key_lines(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = read(path)?;
+    let keys: Vec<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect();
+    if keys.is_empty() {
+        return Err(Failure::new(format!("{} holds no key", path.display()))
+            .with_help("write one API key per line; without auth.keysFile everybody may call"));
+    }
+    Ok(keys)
+}
+
+fn single_key(path: &Path) -> Result<String, Failure> {
+    let keys = key_lines(path)?;
+    match <[String; 1]>::try_from(keys) {
+        Ok([key]) => Ok(key),
+        Err(keys) => Err(Failure::new(format!("{} holds {} keys; a pool's endpoints get one", path.display(), keys.len()))),
+    }
+}
