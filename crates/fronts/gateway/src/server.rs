@@ -1,0 +1,291 @@
+//! Listens, accepts, and ends in good order.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    metrics::Metrics,
+    service::{Peer, Shared, serve},
+    settings::Live,
+    watch::{Look, Patrol, Watch, Watched},
+    wire::{Wire, tune},
+};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// What hyper holds of one connection's bytes at most: large prompts come in few reads.
+const READ_BYTES: usize = 512 * 1024;
+/// After an error of `accept`, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// HTTP/2 windows: a long prompt should not wait for window updates.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// An address that is listened on.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// TLS, or cleartext.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 takes a free one. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// The address is in use, or not ours.
+    pub fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self { socket: socket.listen(BACKLOG)?, tls })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// The HTTP front.
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    /// A gateway that does what `live` says at the time of each request, with metrics in `registry`.
+    pub fn new(live: Arc<ArcSwap<Live>>, registry: &mut Registry) -> Self {
+        Self { shared: Arc::new(Shared::new(live, Metrics::register(registry))) }
+    }
+
+    /// Serves until `shutdown`; then accepts nothing more, lets requests end for up to `drain`, and breaks off the rest.
+    pub async fn serve(self, listeners: Vec<Listener>, shutdown: CancellationToken, drain: Duration) {
+        let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
+        let room = Arc::new(Semaphore::new(self.shared.live.load().settings.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                let acceptor = Acceptor {
+                    shared: Arc::clone(&self.shared),
+                    room: Arc::clone(&room),
+                    connections: connections.clone(),
+                    shutdown: shutdown.clone(),
+                    cut: cut.clone(),
+                };
+                tokio::spawn(acceptor.run(listener))
+            })
+            .collect();
+        shutdown.cancelled().await;
+        self.shared.draining.store(true, Relaxed);
+        for task in accepting {
+            // It ends by itself at shutdown; a panic in it is its own report.
+            let _ = task.await;
+        }
+        connections.close();
+        if timeout(drain, connections.wait()).await.is_err() {
+            tracing::warn!(connections = connections.len(), "requests did not end in time; breaking them off");
+            cut.cancel();
+            connections.wait().await;
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Acceptor {
+    shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+    connections: TaskTracker,
+    shutdown: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Acceptor {
+    async fn run(self, listener: Listener) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return,
+                accepted = self.accept(&listener.socket) => accepted,
+            };
+            match accepted {
+                Some((permit, stream, address)) => {
+                    let tls = listener.tls.clone();
+                    self.connections.spawn(self.clone().connection(permit, stream, address, tls));
+                }
+                None => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    /// The next connection, once there is room for it.
+    async fn accept(&self, socket: &TcpListener) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+        let permit = Arc::clone(&self.room).acquire_owned().await.ok()?;
+        match socket.accept().await {
+            Ok((stream, address)) => Some((permit, stream, address)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                None
+            }
+        }
+    }
+
+    async fn connection(
+        self,
+        permit: OwnedSemaphorePermit,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+    ) {
+        let metrics = Arc::clone(&self.shared.metrics);
+        metrics.connections.inc();
+        let cut = self.cut.clone();
+        tokio::select! {
+            biased;
+            () = cut.cancelled() => {}
+            () = Box::pin(self.talk(stream, address, tls)) => {}
+        }
+        metrics.connections.dec();
+        drop(permit);
+    }
+
+    async fn talk(self, stream: TcpStream, address: SocketAddr, tls: Option<Arc<ServerConfig>>) {
+        let live = self.shared.live.load_full();
+        let (limits, timeouts) = (live.settings.limits, live.settings.timeouts);
+        drop(live);
+        let https = tls.is_some();
+        let begin = async {
+            tune(&stream)?;
+            match tls {
+                None => {
+                    let h2 = begins_as_h2(&stream).await?;
+                    Ok((Wire::Plain(stream), h2))
+                }
+                Some(config) => {
+                    let stream = TlsAcceptor::from(config).accept(stream).await?;
+                    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    Ok((Wire::Tls(Box::new(TlsStream::from(stream))), h2))
+                }
+            }
+        };
+        let begun: Result<io::Result<_>, _> = tokio::select! {
+            begun = timeout(timeouts.header, begin) => begun,
+            () = self.shutdown.cancelled() => return,
+        };
+        let (wire, h2) = match begun {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(error)) => return tracing::debug!(%address, %error, "a connection did not begin"),
+            Err(_) => return tracing::debug!(%address, "a connection did not begin in time"),
+        };
+
+        let watch = Arc::new(Watch::default());
+        let text = address.ip().to_canonical().to_string();
+        let address = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let peer = Arc::new(Peer { shared: Arc::clone(&self.shared), address, https, watch: Arc::clone(&watch) });
+        let io = TokioIo::new(Watched { wire, watch: Arc::clone(&watch) });
+        let service = service_fn(move |request| {
+            let peer = Arc::clone(&peer);
+            async move { Ok::<_, Infallible>(serve(peer, request).await) }
+        });
+        let patrol = Patrol::new(timeouts.header, timeouts.idle.max(timeouts.header));
+        let ended = if h2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(limits.streams)
+                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW);
+            let connection = builder.serve_connection(io, service);
+            self.drive(connection, http2::Connection::graceful_shutdown, &watch, patrol).await
+        } else {
+            let mut builder = http1::Builder::new();
+            builder.max_buf_size(READ_BYTES.max(limits.header_bytes));
+            let connection = builder.serve_connection(io, service);
+            self.drive(connection, http1::Connection::graceful_shutdown, &watch, patrol).await
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%text, %error, "a connection ended in error");
+        }
+    }
+
+    /// Polls a connection to its end; at shutdown, or when its client asks for nothing, it is told to finish.
+    async fn drive<C>(&self, connection: C, finish: fn(Pin<&mut C>), watch: &Watch, mut patrol: Patrol) -> hyper::Result<()>
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let mut connection = std::pin::pin!(connection);
+        let mut shutdown = std::pin::pin!(self.shutdown.cancelled());
+        let mut next_look = std::pin::pin!(sleep_until(Instant::now() + patrol.period));
+        let mut finishing = false;
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if !finishing && shutdown.as_mut().poll(cx).is_ready() {
+                    finishing = true;
+                    finish(connection.as_mut());
+                    continue;
+                }
+                if next_look.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                next_look.as_mut().reset(Instant::now() + patrol.period);
+                match patrol.look(watch) {
+                    Look::Fine => {}
+                    Look::Stuck => return Poll::Ready(Ok(())),
+                    Look::Idle if finishing => {}
+                    Look::Idle => {
+                        finishing = true;
+                        finish(connection.as_mut());
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Whether a cleartext connection begins with HTTP/2's preface. Looks without taking.
+async fn begins_as_h2(stream: &TcpStream) -> io::Result<bool> {
+    const PREFACE: &[u8; 4] = b"PRI ";
+    let mut begin = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut begin).await?;
+        if seen == 0 || seen == PREFACE.len() || begin[..seen] != PREFACE[..seen] {
+            return Ok(begin[..seen] == *PREFACE);
+        }
+        // Part of it: peeking again would return at once.
+        sleep(Duration::from_millis(5)).await;
+    }
+}

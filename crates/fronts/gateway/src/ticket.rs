@@ -1,0 +1,81 @@
+//! One request's accounts: metrics and the access log, settled exactly once however it ends.
+
+use std::{sync::Arc, time::Instant};
+
+use http::{HeaderValue, Method, Uri};
+use weir_api::Reason;
+use weir_pool::Endpoint;
+
+use crate::{metrics::Metrics, service::Peer};
+
+/// Opened when a request's head is there. Dropping it unsettled means that the client left.
+pub(crate) struct Ticket {
+    peer: Arc<Peer>,
+    /// What only the access log wants.
+    entry: Option<Box<Entry>>,
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    settled: bool,
+}
+
+struct Entry {
+    id: HeaderValue,
+    method: Method,
+    path: Uri,
+    started: Instant,
+}
+
+impl Ticket {
+    pub(crate) fn open(peer: &Arc<Peer>, log: bool, id: &HeaderValue, method: &Method, path: &Uri) -> Self {
+        peer.watch.begin();
+        peer.shared.metrics.in_flight.inc();
+        let entry = (log && tracing::enabled!(target: "access", tracing::Level::INFO))
+            .then(|| Box::new(Entry { id: id.clone(), method: method.clone(), path: path.clone(), started: Instant::now() }));
+        Self { peer: Arc::clone(peer), entry, endpoint: None, status: 0, reason: None, bytes_in: 0, bytes_out: 0, settled: false }
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.peer.shared.metrics
+    }
+
+    /// The request is over.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        self.peer.watch.end();
+        let metrics = self.metrics();
+        metrics.in_flight.dec();
+        metrics.answered(self.status);
+        metrics.bytes_in.inc_by(self.bytes_in);
+        metrics.bytes_out.inc_by(self.bytes_out);
+        if let Some(entry) = &self.entry {
+            tracing::info!(
+                target: "access",
+                id = entry.id.to_str().unwrap_or("-"),
+                client = self.peer.address.to_str().unwrap_or("-"),
+                method = %entry.method,
+                path = entry.path.path(),
+                status = self.status,
+                endpoint = self.endpoint.as_ref().map_or("-", |endpoint| endpoint.authority()),
+                bytes_in = self.bytes_in,
+                bytes = self.bytes_out,
+                ms = entry.started.elapsed().as_secs_f64() * 1000.0,
+                reason = self.reason.map_or("-", Reason::as_str),
+            );
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.status = Reason::ClientDisconnected.status();
+            self.reason = Some(Reason::ClientDisconnected);
+            self.settle();
+        }
+    }
+}
