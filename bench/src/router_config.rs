@@ -47,6 +47,8 @@ impl RouterConfig<'_> {
             "apiVersion: weir.dev/v1alpha1\nkind: RouterConfig\nlisten:\n  http: 127.0.0.1:{}\n  admin: 127.0.0.1:{}\n",
             self.http, self.admin
         );
+        // No proxy here writes a line per request.
+        yaml.push_str("gateway: {accessLog: false}\n");
         yaml.push_str("pools:\n  - name: chat\n    endpoints:\n      static:\n");
         for (at, address) in self.endpoints.iter().enumerate() {
             let _ = writeln!(yaml, "        - {{name: chat-{at}, url: \"http://{address}\"}}");
@@ -61,8 +63,9 @@ impl RouterConfig<'_> {
     /// Writes the file to a scratch folder, starts `weir serve` with it; returns where it will listen.
     pub(crate) fn start(&self, weir: &Path, run: &str, cores: &str) -> Result<(Process, SocketAddr)> {
         let folder = std::env::temp_dir().join(format!("weir-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        let (file, log) = (folder.join(format!("{run}.yaml")), folder.join(format!("{run}.log")));
+        // Apart from the log, whose growth would wake whoever watches the file.
+        std::fs::create_dir_all(folder.join("config"))?;
+        let (file, log) = (folder.join(format!("config/{run}.yaml")), folder.join(format!("{run}.log")));
         std::fs::write(&file, self.to_yaml())?;
         println!("weir: {} serve --config {} (log: {})", weir.display(), file.display(), log.display());
         let arguments = ["serve".to_owned(), "--config".to_owned(), file.display().to_string()];

@@ -12,7 +12,7 @@ use weir_engine_metrics::{ScrapeTotals, Scraper};
 use weir_pool::{BreakerState, Endpoint, Readiness, Time};
 use weir_router::{PoolRuntime, Router};
 
-use crate::reload::ReloadStatus;
+use crate::{logging::Logging, reload::ReloadStatus};
 
 /// `/debug/state`.
 pub(crate) fn describe(router: &Router, reloads: &ReloadStatus) -> Value {
@@ -78,6 +78,7 @@ fn circuit(state: BreakerState) -> &'static str {
 pub(crate) struct EndpointCollector {
     pub(crate) router: Arc<dyn Fn() -> Arc<Router> + Send + Sync>,
     pub(crate) scraper: Scraper,
+    pub(crate) logging: Arc<Logging>,
 }
 
 /// Counts reloads.
@@ -157,6 +158,28 @@ impl Collector for EndpointCollector {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for one in &totals {
                 ConstCounter::new(read(one)).encode(family.encode_family(&[("pool", one.pool.as_str())])?)?;
+            }
+        }
+        let lines = encoder.encode_descriptor(
+            "weir_log_lines_dropped",
+            "Log lines that nobody read in time",
+            None,
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(self.logging.dropped_lines()).encode(lines)?;
+        let memory: Vec<_> = router
+            .pools()
+            .iter()
+            .flat_map(|runtime| runtime.plan.producers.iter().map(move |one| (runtime.pool.name(), one)))
+            .filter_map(|(pool, one)| Some(([("pool", pool), ("producer", one.name.as_str())], one.plugin.memory()?)))
+            .collect();
+        for (name, help, limit) in [
+            ("weir_producer_used_bytes", "Bytes that a data producer holds", false),
+            ("weir_producer_limit_bytes", "Most bytes that a data producer may hold", true),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (labels, (used, most)) in &memory {
+                ConstGauge::new(if limit { *most } else { *used } as f64).encode(family.encode_family(labels)?)?;
             }
         }
         let (used, limit) = router.shared().decisions.used_bytes();

@@ -23,7 +23,7 @@ use crate::{
     commands::serve::load,
     failure::Failure,
     listeners::bind,
-    logging::LogLevel,
+    logging::Logging,
     reload::ReloadStatus,
     signals, state,
     state::EndpointCollector,
@@ -42,8 +42,8 @@ pub(crate) enum Origin {
     /// A file that is read again when it changes.
     File {
         path: PathBuf,
-        /// Set if the file decides how much is logged.
-        log_level: Option<LogLevel>,
+        /// Whether it decides how much is logged.
+        sets_level: bool,
     },
 }
 
@@ -70,6 +70,7 @@ impl Opened {
 /// The running program.
 pub(crate) struct System {
     origin: Origin,
+    logging: Arc<Logging>,
     plugins: Registry,
     shared: Arc<Shared>,
     live: Arc<ArcSwap<Live>>,
@@ -98,7 +99,13 @@ struct Addresses {
 
 impl System {
     /// Wires everything, and waits until every endpoint was asked once.
-    pub(crate) async fn start(loaded: Loaded, plugins: Registry, origin: Origin, opened: Opened) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        loaded: Loaded,
+        plugins: Registry,
+        origin: Origin,
+        opened: Opened,
+        logging: Arc<Logging>,
+    ) -> Result<Self, Failure> {
         let config = &loaded.config;
         warn_of(&loaded);
         let mut registry = MetricsRegistry::default();
@@ -136,13 +143,18 @@ impl System {
             let live = Arc::clone(&live);
             Arc::new(move || Arc::clone(&live.load().router))
         };
-        registry.register_collector(Box::new(EndpointCollector { router, scraper: scraper.clone() }));
+        registry.register_collector(Box::new(EndpointCollector {
+            router,
+            scraper: scraper.clone(),
+            logging: Arc::clone(&logging),
+        }));
         let reloads = Arc::new(ReloadStatus::default());
         registry.register_collector(Box::new(state::ReloadCollector { reloads: Arc::clone(&reloads) }));
 
         let addresses = Addresses::of(&opened);
         let system = Self {
             origin,
+            logging,
             plugins,
             shared,
             live,
@@ -280,8 +292,8 @@ impl System {
 
     /// Reads the configuration again. Whatever is wrong with it, nothing changes.
     async fn reload(&self) {
-        let Origin::File { path, log_level } = &self.origin else { return };
-        match self.try_reload(path, log_level.as_ref()).await {
+        let Origin::File { path, sets_level } = &self.origin else { return };
+        match self.try_reload(path, *sets_level).await {
             Ok(()) => {
                 self.reloads.applied();
                 tracing::info!(file = %path.display(), "configuration reloaded");
@@ -293,7 +305,7 @@ impl System {
         }
     }
 
-    async fn try_reload(&self, path: &std::path::Path, log_level: Option<&LogLevel>) -> Result<(), Failure> {
+    async fn try_reload(&self, path: &std::path::Path, sets_level: bool) -> Result<(), Failure> {
         let path_buf = path.to_owned();
         let loaded = tokio::task::spawn_blocking(move || load(&path_buf))
             .await
@@ -344,8 +356,8 @@ impl System {
         let (live, scraped) = assemble(&config, &pools, &self.shared)?;
         self.live.store(Arc::new(live));
         self.scraper.set_pools(scraped);
-        if let Some(log_level) = log_level {
-            log_level.set(config.log.level.as_str());
+        if sets_level {
+            self.logging.set_level(config.log.level.as_str());
         }
         if config.listen != in_force.config.listen {
             tracing::warn!("listen has changed; that takes effect at the next start");

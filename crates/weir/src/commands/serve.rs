@@ -1,6 +1,6 @@
 //! `weir serve`: a router as a configuration file says.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use weir_api::{Loaded, RouterConfig};
 use weir_plan::Registry;
@@ -17,10 +17,10 @@ pub(crate) async fn run(arguments: Serve, registry: Registry) -> Result<String, 
     let config = &loaded.config;
     let level = arguments.log_level.map_or(config.log.level.as_str(), |level| level.as_str());
     let format = if config.log.format == weir_api::LogFormat::Json { Format::Json } else { Format::Text };
-    let log_level = logging::init(level, format);
+    let logging = Arc::new(logging::init(level, format));
     let opened = Opened::open(config, "listen in the configuration file")?;
-    let origin = Origin::File { path: arguments.config, log_level: arguments.log_level.is_none().then_some(log_level) };
-    let system = System::start(loaded, registry, origin, opened).await?;
+    let origin = Origin::File { path: arguments.config, sets_level: arguments.log_level.is_none() };
+    let system = System::start(loaded, registry, origin, opened, logging).await?;
     system.announce();
     system.run().await?;
     Ok(String::new())

@@ -1,6 +1,6 @@
 //! `weir up`: a router in one command.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path};
+use std::{fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
 
 use weir_api::RouterConfig;
 use weir_plan::Registry;
@@ -18,7 +18,7 @@ use crate::{
 const MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
 
 pub(crate) async fn run(arguments: Up, registry: Registry) -> Result<String, Failure> {
-    logging::init(arguments.log_level.as_str(), Format::Text);
+    let logging = Arc::new(logging::init(arguments.log_level.as_str(), Format::Text));
     let urls = arguments
         .endpoints
         .iter()
@@ -36,7 +36,7 @@ pub(crate) async fn run(arguments: Up, registry: Registry) -> Result<String, Fai
     let loaded = RouterConfig::parse("the command line", &text, Path::new(""), &mut no_files)
         .map_err(|error| Failure::new(error.to_string()))?;
     let opened = Opened::open(&loaded.config, "--port (or --admin-port)")?;
-    let system = System::start(loaded, registry, Origin::CommandLine, opened).await?;
+    let system = System::start(loaded, registry, Origin::CommandLine, opened, logging).await?;
     system.announce();
     system.run().await?;
     for worker in workers {

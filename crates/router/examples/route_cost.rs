@@ -1,0 +1,62 @@
+//! Time of one decision, from the body to the endpoint and out of the ledger again: `cargo run --release -p weir-router --example
+//! route_cost`. Prints the smallest mean of several rounds.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use weir_api::EndpointPickerConfig;
+use weir_plan::{CompileOptions, Registry, compile};
+use weir_pool::{EndpointSpec, EndpointUrl, Pool};
+use weir_protocol::Api;
+use weir_router::{Clock, DecisionLog, DecisionLogConfig, End, PoolRuntime, RequestHead, Router, RouterMetrics, Shared};
+
+fn body(conversation: usize, bytes: usize) -> Bytes {
+    let text = format!("conversation {conversation}: the weather in the town by the river was as it always is. ").repeat(bytes / 90 + 1);
+    format!(r#"{{"model":"m","messages":[{{"role":"system","content":"Be brief."}},{{"role":"user","content":"{text}"}}]}}"#).into()
+}
+
+fn main() {
+    let mut plugins = Registry::default();
+    weir_schedule::register(&mut plugins);
+    let plan = Arc::new(compile(&EndpointPickerConfig::builtin(), &plugins, CompileOptions::default()).unwrap());
+    for (endpoints, bytes) in [(2, 2_500), (8, 2_500), (100, 2_500), (8, 400_000)] {
+        let metrics = RouterMetrics::register(&mut prometheus_client::registry::Registry::default());
+        let shared = Shared::new(Clock::default(), DecisionLog::new(DecisionLogConfig::default()), metrics);
+        let pool = Arc::new(Pool::new("p"));
+        let specs: Vec<_> =
+            (0..endpoints).map(|i| EndpointSpec::new(format!("e{i}"), EndpointUrl::http("10.0.0.1", 8000 + i))).collect();
+        pool.reconcile(&specs);
+        pool.snapshot().endpoints.iter().for_each(|one| {
+            one.health.probe_succeeded();
+        });
+        let runtime = PoolRuntime::new(pool, Arc::clone(&plan), vec![], Duration::from_secs(2), &shared);
+        let router = Router::new(vec![runtime], shared);
+        let headers = HeaderMap::new();
+        let bodies: Vec<Bytes> = (0..64).map(|i| body(i, bytes)).collect();
+        let rounds = if bytes > 100_000 { 20 } else { 2_000 };
+        let mut best = f64::MAX;
+        for _ in 0..10 {
+            let started = Instant::now();
+            for i in 0..rounds {
+                let head = RequestHead {
+                    id: "6f6c2b4e-4f0c-4c35-9d5c-000000000000",
+                    method: &Method::POST,
+                    path: "/v1/chat/completions",
+                    headers: &headers,
+                    api: Some(Api::ChatCompletions),
+                };
+                let mut routed = router.route(&head, &bodies[i % 64]).unwrap();
+                routed.first_byte(router.now());
+                routed.finish(End::Complete);
+            }
+            best = best.min(started.elapsed().as_secs_f64() * 1e6 / rounds as f64);
+        }
+        println!("{endpoints:4} endpoints, {bytes:6} B: {best:7.2} µs a request");
+    }
+}
