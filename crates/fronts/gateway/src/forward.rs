@@ -15,7 +15,7 @@ use weir_router::{End, Refusal, RequestHead, Routed};
 
 use crate::{
     answer::{Reply, refusal, refuse},
-    head::{Added, X_WEIR_ENDPOINT, X_WEIR_REASON, clean_response, for_endpoint, target},
+    head::{Added, Survey, X_WEIR_ENDPOINT, X_WEIR_REASON, clean_response, for_endpoint, target},
     relay::{Place, Relay, Session},
     service::Shared,
     settings::Live,
@@ -29,10 +29,13 @@ pub(crate) struct Forward<'a> {
     pub(crate) live: Arc<Live>,
     pub(crate) head: RequestHead<'a>,
     pub(crate) uri: &'a Uri,
+    pub(crate) survey: &'a Survey,
     pub(crate) id: &'a HeaderValue,
     pub(crate) client: &'a HeaderValue,
     pub(crate) https: bool,
     pub(crate) h2: bool,
+    /// When it came.
+    pub(crate) began: Instant,
     pub(crate) deadline: Instant,
 }
 
@@ -61,11 +64,12 @@ impl Forward<'_> {
         };
         self.shared.budget.deposit(policy);
         let mut tries = 1;
+        let mut now = self.began;
         loop {
             let place = Place { pool_index: routed.pool_index, endpoint: Arc::clone(&routed.endpoint) };
             ticket.endpoint = Some(Arc::clone(&routed.endpoint));
             let again = stream.is_none() && tries < policy.max_attempts;
-            let (outcome, reason) = match self.attempt(&routed, stream.take()).await {
+            let (outcome, reason) = match self.attempt(&routed, stream.take(), now).await {
                 Ok(exchange) if !is_unavailable(exchange.head.status) => {
                     return self.respond(exchange, Some(routed), place, ticket);
                 }
@@ -90,26 +94,28 @@ impl Forward<'_> {
             };
             self.shared.metrics.retries.inc();
             tries += 1;
+            now = Instant::now();
         }
     }
 
     /// One endpoint, one try; a second one only if the first was made on a connection that was dead already.
-    async fn attempt(&self, routed: &Routed, stream: Option<(Bytes, Incoming, u64)>) -> Try {
+    async fn attempt(&self, routed: &Routed, stream: Option<(Bytes, Incoming, u64)>, now: Instant) -> Try {
         let verdict = Verdict { live: &self.live, routed, given: false };
-        let outcome = self.try_endpoint(routed, stream).await;
+        let outcome = self.try_endpoint(routed, stream, now).await;
         verdict.give(&outcome);
         outcome
     }
 
-    async fn try_endpoint(&self, routed: &Routed, stream: Option<(Bytes, Incoming, u64)>) -> Try {
+    async fn try_endpoint(&self, routed: &Routed, stream: Option<(Bytes, Incoming, u64)>, now: Instant) -> Try {
         let endpoint = &routed.endpoint;
         let settings = &self.live.settings;
         let transport = Transport::of(endpoint).ok_or(Failure { reason: Reason::Internal, stale: false })?;
-        let limits = Limits { first_byte: settings.timeouts.first_byte, total: self.deadline };
+        let mut limits = Limits { first_byte: settings.timeouts.first_byte, total: self.deadline, now };
 
         if let Some((begin, rest, allowed)) = stream {
             // It cannot be sent twice, so it gets a connection that cannot be stale.
             let conn = self.dial(routed, transport).await?;
+            limits.now = Instant::now();
             let watch = Arc::new(UploadWatch::default());
             let upload = Upload { begin, rest, allowed, watch: Arc::clone(&watch) };
             let request = self.request(routed, transport, Outgoing::Upload(Box::new(upload)));
@@ -129,11 +135,12 @@ impl Forward<'_> {
             }
         }
         let conn = self.dial(routed, transport).await?;
+        limits.now = Instant::now();
         let request = self.request(routed, transport, Outgoing::Whole(routed.body.clone()));
         Exchange::run(conn, request, limits, None).await
     }
 
-    async fn dial(&self, routed: &Routed, transport: &Transport) -> Result<Conn, Failure> {
+    async fn dial(&self, routed: &Routed, transport: &Transport) -> Result<Box<Conn>, Failure> {
         let endpoint = &routed.endpoint;
         let tls = self.live.tls_for(routed.pool_index, endpoint);
         if tls.is_none() && endpoint.spec().url.scheme == Scheme::Https {
@@ -170,7 +177,7 @@ impl Forward<'_> {
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = target(self.uri, &routed.endpoint.spec().url.base_path);
-        *request.headers_mut() = for_endpoint(self.head.headers, self.uri, &added);
+        *request.headers_mut() = for_endpoint(self.head.headers, self.survey, self.uri, &added);
         request
     }
 
@@ -179,9 +186,10 @@ impl Forward<'_> {
         let Exchange { head, first, length, state } = exchange;
         let (status, mut headers) = (head.status, head.headers);
         clean_response(&mut headers);
+        let now = self.live.router.now();
         if let Some(routed) = &mut routed {
             routed.response_head(status, &mut headers);
-            routed.first_byte(self.live.router.now());
+            routed.first_byte(now);
         }
         if self.live.settings.endpoint_header {
             if let Some(transport) = Transport::of(&place.endpoint) {
@@ -194,7 +202,7 @@ impl Forward<'_> {
         let mut session = Session::new(Arc::clone(&self.live), routed, place, ticket);
         let reply = match state {
             Rest::Nothing(conn) => {
-                session.release(conn);
+                session.release(conn, now);
                 session.note(&first);
                 session.complete();
                 Reply::Whole(first)

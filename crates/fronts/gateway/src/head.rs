@@ -28,16 +28,55 @@ const VIA_H2: HeaderValue = HeaderValue::from_static("2 weir");
 /// Longest `x-request-id` that is taken from a client.
 const MAX_ID: usize = 128;
 
-/// The request's id: the client's if it is sane, else a new one.
-pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
-    match headers.get(X_REQUEST_ID) {
-        Some(id) if (1..=MAX_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic) => id.clone(),
-        _ => {
-            let mut buffer = uuid::Uuid::encode_buffer();
-            let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
-            HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+/// What one walk through a request's headers finds.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Length of names and values, all in all.
+    pub(crate) bytes: usize,
+    /// The client's id for the request, if it is sane.
+    pub(crate) id: Option<HeaderValue>,
+    /// It wants to leave HTTP. An upgrade to cleartext HTTP/2 is a mere offer and may be ignored.
+    pub(crate) upgrade: bool,
+    /// Headers that an endpoint must not see, of those that are not replaced anyway.
+    dropped: Vec<HeaderName>,
+    forwarded_for: Option<HeaderValue>,
+}
+
+impl Survey {
+    pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
+        let mut found = Self { bytes: uri.path_and_query().map_or(0, |path| path.as_str().len()), ..Self::default() };
+        for (name, value) in headers {
+            found.bytes += name.as_str().len() + value.len() + 4;
+            if is_hop_by_hop(name) {
+                if *name == CONNECTION {
+                    found.dropped.extend(listed(value));
+                } else if *name == UPGRADE {
+                    found.upgrade |= !is_ignorable_upgrade(value);
+                }
+                found.dropped.push(name.clone());
+            } else if *name == CONTENT_LENGTH || *name == EXPECT {
+                found.dropped.push(name.clone());
+            } else if name.as_str().starts_with("x-") || name.as_str().starts_with("test-") {
+                if *name == X_REQUEST_ID {
+                    if (1..=MAX_ID).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic) {
+                        found.id = Some(value.clone());
+                    }
+                } else if *name == X_FORWARDED_FOR {
+                    found.forwarded_for = Some(joined(found.forwarded_for.as_ref(), value));
+                } else if is_stripped_from_clients(name.as_str()) {
+                    found.dropped.push(name.clone());
+                }
+            }
         }
+        found
     }
+}
+
+/// A new id for a request.
+pub(crate) fn new_id() -> HeaderValue {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// What the gateway knows and puts into a request's headers.
@@ -52,42 +91,24 @@ pub(crate) struct Added<'a> {
     pub(crate) drop_authorization: bool,
 }
 
-/// The headers for an endpoint.
-pub(crate) fn for_endpoint(client: &HeaderMap, uri: &Uri, added: &Added<'_>) -> HeaderMap {
-    let listed = Listed::of(client);
-    let mut out = HeaderMap::with_capacity(client.len() + 8);
-    out.insert(HOST, added.host.clone());
-    let mut forwarded_for = None;
-    for (name, value) in client {
-        if is_hop_by_hop(name)
-            || *name == HOST
-            || *name == CONTENT_LENGTH
-            || *name == EXPECT
-            || *name == X_REQUEST_ID
-            || *name == X_FORWARDED_PROTO
-            || *name == X_FORWARDED_HOST
-            || (*name == AUTHORIZATION && (added.drop_authorization || added.authorization.is_some()))
-            || is_stripped_from_clients(name.as_str())
-            || listed.names(name)
-        {
-            continue;
-        }
-        if *name == X_FORWARDED_FOR {
-            forwarded_for = Some(joined(forwarded_for.as_ref(), value));
-            continue;
-        }
-        out.append(name.clone(), value.clone());
+/// The headers for an endpoint: the client's, less what is not for it, and what the gateway knows.
+pub(crate) fn for_endpoint(client: &HeaderMap, survey: &Survey, uri: &Uri, added: &Added<'_>) -> HeaderMap {
+    let mut out = client.clone();
+    for name in &survey.dropped {
+        out.remove(name);
     }
-    if let Some(authorization) = added.authorization {
-        out.insert(AUTHORIZATION, authorization.clone());
+    let host = out.insert(HOST, added.host.clone());
+    match added.authorization {
+        Some(authorization) => drop(out.insert(AUTHORIZATION, authorization.clone())),
+        None if added.drop_authorization => drop(out.remove(AUTHORIZATION)),
+        None => {}
     }
     out.insert(X_REQUEST_ID, added.id.clone());
-    let forwarded_for = forwarded_for.map_or_else(|| added.client.clone(), |before| joined(Some(&before), added.client));
-    out.insert(X_FORWARDED_FOR, forwarded_for);
+    out.insert(X_FORWARDED_FOR, joined(survey.forwarded_for.as_ref(), added.client));
     out.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if added.https { "https" } else { "http" }));
-    let host = client.get(HOST).cloned();
-    if let Some(host) = host.or_else(|| uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok())) {
-        out.insert(X_FORWARDED_HOST, host);
+    match host.or_else(|| uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok())) {
+        Some(host) => drop(out.insert(X_FORWARDED_HOST, host)),
+        None => drop(out.remove(X_FORWARDED_HOST)),
     }
     out.append(VIA, if added.h2 { VIA_H2 } else { VIA_H1 });
     out
@@ -101,13 +122,16 @@ fn joined(before: Option<&HeaderValue>, more: &HeaderValue) -> HeaderValue {
 
 /// Drops what the endpoint said about its connection to us.
 pub(crate) fn clean_response(headers: &mut HeaderMap) {
-    let listed = Listed::of(headers);
-    if let Listed::Names(names) = &listed {
-        for name in names {
-            headers.remove(name);
+    let mut dropped = Vec::new();
+    for (name, value) in &*headers {
+        if is_hop_by_hop(name) {
+            if *name == CONNECTION {
+                dropped.extend(listed(value));
+            }
+            dropped.push(name.clone());
         }
     }
-    for name in [CONNECTION, TRANSFER_ENCODING, KEEP_ALIVE, UPGRADE, TRAILER, TE, PROXY_AUTHENTICATE, PROXY_CONNECTION] {
+    for name in dropped {
         headers.remove(name);
     }
 }
@@ -125,52 +149,16 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == PROXY_CONNECTION
 }
 
-/// The headers that `Connection` lists as belonging to the connection.
-enum Listed {
-    None,
-    Names(Vec<HeaderName>),
+/// The headers that a `Connection` header lists as belonging to the connection.
+fn listed(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    let tokens = value.to_str().unwrap_or_default().split(',').map(str::trim);
+    // What every `Connection` header says names no header that is not dropped anyway.
+    let named = tokens.filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"));
+    named.filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
 }
 
-impl Listed {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut names = Vec::new();
-        for value in headers.get_all(CONNECTION) {
-            for token in value.to_str().unwrap_or_default().split(',') {
-                let token = token.trim();
-                // What every `Connection` header says names no header that is not dropped anyway.
-                if token.is_empty() || token.eq_ignore_ascii_case("close") || token.eq_ignore_ascii_case("keep-alive") {
-                    continue;
-                }
-                names.extend(HeaderName::from_bytes(token.as_bytes()).ok());
-            }
-        }
-        if names.is_empty() { Self::None } else { Self::Names(names) }
-    }
-
-    fn names(&self, name: &HeaderName) -> bool {
-        match self {
-            Self::None => false,
-            Self::Names(names) => names.contains(name),
-        }
-    }
-}
-
-/// Whether the client wants to leave HTTP. An upgrade to cleartext HTTP/2 is a mere offer and may be ignored.
-pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.get_all(UPGRADE).iter().any(|value| {
-        value
-            .to_str()
-            .unwrap_or("?")
-            .split(',')
-            .map(str::trim)
-            .any(|token| !token.is_empty() && !token.eq_ignore_ascii_case("h2c"))
-    })
-}
-
-/// Names and values, all in all.
-pub(crate) fn header_bytes(uri: &Uri, headers: &HeaderMap) -> usize {
-    let line = uri.path_and_query().map_or(0, |path| path.as_str().len());
-    headers.iter().fold(line, |sum, (name, value)| sum + name.as_str().len() + value.len() + 4)
+fn is_ignorable_upgrade(value: &HeaderValue) -> bool {
+    value.to_str().unwrap_or("?").split(',').map(str::trim).all(|token| token.is_empty() || token.eq_ignore_ascii_case("h2c"))
 }
 
 /// What stands in the request line towards an endpoint.

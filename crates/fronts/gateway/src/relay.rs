@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, Sleep, sleep_until};
 use weir_api::Reason;
-use weir_pool::Endpoint;
+use weir_pool::{Endpoint, Time};
 use weir_router::{End, Routed};
 
 use crate::{
@@ -49,7 +49,7 @@ pub(crate) struct Relay {
     session: Session,
     /// Read already, not yet passed on.
     first: Bytes,
-    source: Option<(Conn, Incoming)>,
+    source: Option<(Box<Conn>, Incoming)>,
     /// Bytes to come, if known.
     left: Option<u64>,
     /// What happened after the piece that was passed on last.
@@ -109,11 +109,11 @@ impl Session {
     }
 
     /// Keeps the connection for the next request.
-    pub(crate) fn release(&self, conn: Conn) {
+    pub(crate) fn release(&self, conn: Box<Conn>, now: Time) {
         let Some(transport) = Transport::of(&self.place.endpoint) else { return };
         let settings = &self.live.settings;
         let tls = self.live.tls_for(self.place.pool_index, &self.place.endpoint).map(|tls| Arc::clone(&tls.config));
-        transport.checkin(conn, tls, self.live.router.now(), settings.timeouts.upstream_idle, settings.limits.upstream_idle);
+        transport.checkin(conn, tls, now, settings.timeouts.upstream_idle, settings.limits.upstream_idle);
     }
 
     /// All of it arrived.
@@ -144,7 +144,7 @@ impl Relay {
     pub(crate) fn new(
         session: Session,
         first: Bytes,
-        source: (Conn, Incoming),
+        source: (Box<Conn>, Incoming),
         left: Option<u64>,
         events: bool,
         total: Instant,
@@ -235,7 +235,7 @@ impl Relay {
             Some(Finish::Complete) => {
                 // Nothing may hold on to the last body when the connection is asked whether it is free.
                 drop(body);
-                self.session.release(conn);
+                self.session.release(conn, self.session.live.router.now());
             }
             // Dropping the connection tells the endpoint to stop.
             Some(Finish::Failed(_)) => {}

@@ -23,7 +23,7 @@ use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,7 +32,7 @@ use crate::{
     metrics::Metrics,
     service::{Peer, Shared, serve},
     settings::Live,
-    watch::{Look, Patrol, Watch, Watched},
+    watch::{Order, Roster, Watch, Watched},
     wire::{Wire, tune},
 };
 
@@ -90,7 +90,7 @@ impl Gateway {
     /// Serves until `shutdown`; then accepts nothing more, lets requests end for up to `drain`, and breaks off the rest.
     pub async fn serve(self, listeners: Vec<Listener>, shutdown: CancellationToken, drain: Duration) {
         let connections = TaskTracker::new();
-        let cut = CancellationToken::new();
+        let roster = Arc::new(Roster::default());
         let room = Arc::new(Semaphore::new(self.shared.live.load().settings.limits.connections.min(Semaphore::MAX_PERMITS)));
         let accepting: Vec<_> = listeners
             .into_iter()
@@ -100,12 +100,16 @@ impl Gateway {
                     room: Arc::clone(&room),
                     connections: connections.clone(),
                     shutdown: shutdown.clone(),
-                    cut: cut.clone(),
+                    roster: Arc::clone(&roster),
                 };
                 tokio::spawn(acceptor.run(listener))
             })
             .collect();
-        shutdown.cancelled().await;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.patrol(&roster) => {}
+        }
+        roster.order_all(Order::Finish);
         self.shared.draining.store(true, Relaxed);
         for task in accepting {
             // It ends by itself at shutdown; a panic in it is its own report.
@@ -114,8 +118,17 @@ impl Gateway {
         connections.close();
         if timeout(drain, connections.wait()).await.is_err() {
             tracing::warn!(connections = connections.len(), "requests did not end in time; breaking them off");
-            cut.cancel();
+            roster.order_all(Order::Cut);
             connections.wait().await;
+        }
+    }
+
+    /// Looks after connections for ever.
+    async fn patrol(&self, roster: &Roster) {
+        loop {
+            let timeouts = self.shared.live.load().settings.timeouts;
+            sleep(timeouts.header).await;
+            roster.look(timeouts.header, timeouts.idle.max(timeouts.header));
         }
     }
 }
@@ -126,7 +139,7 @@ struct Acceptor {
     room: Arc<Semaphore>,
     connections: TaskTracker,
     shutdown: CancellationToken,
-    cut: CancellationToken,
+    roster: Arc<Roster>,
 }
 
 impl Acceptor {
@@ -168,12 +181,7 @@ impl Acceptor {
     ) {
         let metrics = Arc::clone(&self.shared.metrics);
         metrics.connections.inc();
-        let cut = self.cut.clone();
-        tokio::select! {
-            biased;
-            () = cut.cancelled() => {}
-            () = Box::pin(self.talk(stream, address, tls)) => {}
-        }
+        self.talk(stream, address, tls).await;
         metrics.connections.dec();
         drop(permit);
     }
@@ -207,16 +215,16 @@ impl Acceptor {
             Err(_) => return tracing::debug!(%address, "a connection did not begin in time"),
         };
 
-        let watch = Arc::new(Watch::default());
+        let member = self.roster.join();
+        let watch = &member.watch;
         let text = address.ip().to_canonical().to_string();
         let address = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        let peer = Arc::new(Peer { shared: Arc::clone(&self.shared), address, https, watch: Arc::clone(&watch) });
-        let io = TokioIo::new(Watched { wire, watch: Arc::clone(&watch) });
+        let peer = Arc::new(Peer { shared: Arc::clone(&self.shared), address, https, watch: Arc::clone(watch) });
+        let io = TokioIo::new(Watched { wire, watch: Arc::clone(watch) });
         let service = service_fn(move |request| {
             let peer = Arc::clone(&peer);
             async move { Ok::<_, Infallible>(serve(peer, request).await) }
         });
-        let patrol = Patrol::new(timeouts.header, timeouts.idle.max(timeouts.header));
         let ended = if h2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
@@ -226,51 +234,44 @@ impl Acceptor {
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW);
             let connection = builder.serve_connection(io, service);
-            self.drive(connection, http2::Connection::graceful_shutdown, &watch, patrol).await
+            Self::drive(connection, http2::Connection::graceful_shutdown, &member.watch).await
         } else {
             let mut builder = http1::Builder::new();
             builder.max_buf_size(READ_BYTES.max(limits.header_bytes));
             let connection = builder.serve_connection(io, service);
-            self.drive(connection, http1::Connection::graceful_shutdown, &watch, patrol).await
+            Self::drive(connection, http1::Connection::graceful_shutdown, &member.watch).await
         };
         if let Err(error) = ended {
             tracing::debug!(%text, %error, "a connection ended in error");
         }
     }
 
-    /// Polls a connection to its end; at shutdown, or when its client asks for nothing, it is told to finish.
-    async fn drive<C>(&self, connection: C, finish: fn(Pin<&mut C>), watch: &Watch, mut patrol: Patrol) -> hyper::Result<()>
+    /// Polls a connection to its end, and does what it is told.
+    async fn drive<C>(connection: C, finish: fn(Pin<&mut C>), watch: &Watch) -> hyper::Result<()>
     where
         C: Future<Output = hyper::Result<()>>,
     {
         let mut connection = std::pin::pin!(connection);
-        let mut shutdown = std::pin::pin!(self.shutdown.cancelled());
-        let mut next_look = std::pin::pin!(sleep_until(Instant::now() + patrol.period));
-        let mut finishing = false;
+        let mut done = Order::None;
+        let mut listening = false;
         std::future::poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(ended);
-                }
-                if !finishing && shutdown.as_mut().poll(cx).is_ready() {
-                    finishing = true;
-                    finish(connection.as_mut());
-                    continue;
-                }
-                if next_look.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                next_look.as_mut().reset(Instant::now() + patrol.period);
-                match patrol.look(watch) {
-                    Look::Fine => {}
-                    Look::Stuck => return Poll::Ready(Ok(())),
-                    Look::Idle if finishing => {}
-                    Look::Idle => {
-                        finishing = true;
-                        finish(connection.as_mut());
-                    }
+            if !listening {
+                watch.listen(cx.waker());
+                listening = true;
+            }
+            let order = watch.orders();
+            if order != done {
+                // Being told takes the waker away.
+                listening = false;
+                watch.listen(cx.waker());
+                done = order;
+                match order {
+                    Order::None => {}
+                    Order::Finish => finish(connection.as_mut()),
+                    Order::Cut => return Poll::Ready(Ok(())),
                 }
             }
+            connection.as_mut().poll(cx)
         })
         .await
     }

@@ -21,7 +21,7 @@ use crate::{
     budget::RetryBudget,
     cors::Cors,
     forward::{Forward, Payload, refused},
-    head::{X_REQUEST_ID, header_bytes, request_id, wants_upgrade},
+    head::{Survey, X_REQUEST_ID, new_id},
     metrics::Metrics,
     receive::{Received, receive},
     settings::Live,
@@ -61,7 +61,8 @@ pub(crate) struct Peer {
 pub(crate) async fn serve(peer: Arc<Peer>, request: Request<Incoming>) -> Response<Reply> {
     let (head, body) = request.into_parts();
     let live = peer.shared.live.load_full();
-    let id = request_id(&head.headers);
+    let mut survey = Survey::of(&head.uri, &head.headers);
+    let id = survey.id.take().unwrap_or_else(new_id);
     let ticket = Ticket::open(&peer, live.settings.access_log, &id, &head.method, &head.uri);
     let cors = live.settings.cors.as_ref();
 
@@ -71,7 +72,7 @@ pub(crate) async fn serve(peer: Arc<Peer>, request: Request<Incoming>) -> Respon
         return settle(response, ticket);
     }
     let origin = cors.and_then(|cors| cors.admit(&head.headers));
-    let mut response = answer(&peer, &live, &id, &head, body, ticket).await;
+    let mut response = answer(&peer, &live, &id, &head, &survey, body, ticket).await;
     response.headers_mut().insert(X_REQUEST_ID, id);
     if let Some((cors, origin)) = cors.zip(origin) {
         cors.mark(origin, response.headers_mut());
@@ -84,17 +85,18 @@ async fn answer(
     live: &Arc<Live>,
     id: &HeaderValue,
     head: &Parts,
+    survey: &Survey,
     body: Incoming,
     mut ticket: Ticket,
 ) -> Response<Reply> {
     let settings = &live.settings;
-    if header_bytes(&head.uri, &head.headers) > settings.limits.header_bytes || head.headers.len() > settings.limits.headers {
+    if survey.bytes > settings.limits.header_bytes || head.headers.len() > settings.limits.headers {
         return refused(&refusal(Reason::HeadersTooLarge), ticket);
     }
     if head.method == Method::CONNECT {
         return refused(&refusal(Reason::MethodNotAllowed), ticket);
     }
-    if wants_upgrade(&head.headers) {
+    if survey.upgrade {
         return refused(&Refusal::new(Reason::InvalidRequest, "Protocol upgrades are not served."), ticket);
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -135,6 +137,7 @@ async fn answer(
         }
         Err(reason) => return refused(&refusal(reason), ticket),
     };
+    let began = Instant::now();
     let forward = Forward {
         shared: &peer.shared,
         live: Arc::clone(live),
@@ -144,13 +147,14 @@ async fn answer(
         client: &peer.address,
         https: peer.https,
         h2: head.version == Version::HTTP_2,
-        deadline: deadline(settings.timeouts.total),
+        survey,
+        began,
+        deadline: deadline(began, settings.timeouts.total),
     };
     forward.run(payload, ticket).await
 }
 
-fn deadline(total: Duration) -> Instant {
-    let now = Instant::now();
+fn deadline(now: Instant, total: Duration) -> Instant {
     // A configured "for ever" must not overflow the clock.
     now.checked_add(total).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
 }

@@ -1,19 +1,24 @@
 //! Notices clients that neither ask nor listen.
 //!
-//! hyper's own timer for request heads costs an allocation and two visits to the timer wheel per request. Here one timer per
-//! connection looks now and then at what moved since it looked last.
+//! hyper's own timer for request heads costs an allocation and two visits to the timer wheel per request. Here one task looks
+//! now and then at what moved on each connection since it looked last; a connection itself only counts.
 
 use std::{
+    collections::HashMap,
     io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::wire::Wire;
@@ -29,9 +34,49 @@ pub(crate) struct Watch {
     heads: AtomicU64,
     /// Requests being served.
     active: AtomicU32,
+    /// What the connection was told to do.
+    order: AtomicU8,
+    /// The connection's task.
+    task: Mutex<Option<Waker>>,
+}
+
+/// What a connection is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Order {
+    /// Go on.
+    None,
+    /// Say goodbye after the requests under way.
+    Finish,
+    /// End now.
+    Cut,
 }
 
 impl Watch {
+    /// Tells the connection what to do; what it was told before may only become stricter.
+    fn order(&self, order: Order) {
+        if self.order.fetch_max(order as u8, Release) < order as u8 {
+            let task = self.task.lock().take();
+            if let Some(task) = task {
+                task.wake();
+            }
+        }
+    }
+
+    /// What to do; one atomic load.
+    pub(crate) fn orders(&self) -> Order {
+        match self.order.load(Acquire) {
+            0 => Order::None,
+            1 => Order::Finish,
+            _ => Order::Cut,
+        }
+    }
+
+    /// Whom to wake for the next order. To be called before the orders are looked at.
+    pub(crate) fn listen(&self, task: &Waker) {
+        *self.task.lock() = Some(task.clone());
+    }
+
     pub(crate) fn begin(&self) {
         self.heads.fetch_add(1, Relaxed);
         self.active.fetch_add(1, Relaxed);
@@ -42,21 +87,66 @@ impl Watch {
     }
 }
 
-/// What to do with a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
-    Fine,
-    /// Nobody asked for long: say goodbye.
-    Idle,
-    /// A head that never ends, or a client that takes nothing: cut.
-    Stuck,
+/// All connections, so that somebody can look after them.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    list: Mutex<List>,
 }
 
-/// Looks at a [`Watch`] once per `period`.
-pub(crate) struct Patrol {
-    pub(crate) period: Duration,
-    /// How long a connection may rest, or a write wait.
-    pub(crate) idle: Duration,
+#[derive(Debug, Default)]
+struct List {
+    next: u64,
+    connections: HashMap<u64, (Arc<Watch>, Seen)>,
+    /// What every connection is told, also those to come.
+    standing: Option<Order>,
+}
+
+/// A connection's place in a [`Roster`]; dropping it takes the connection out.
+pub(crate) struct Member {
+    roster: Arc<Roster>,
+    id: u64,
+    pub(crate) watch: Arc<Watch>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.roster.list.lock().connections.remove(&self.id);
+    }
+}
+
+impl Roster {
+    pub(crate) fn join(self: &Arc<Self>) -> Member {
+        let watch = Arc::new(Watch::default());
+        let mut list = self.list.lock();
+        let id = list.next;
+        list.next += 1;
+        list.connections.insert(id, (Arc::clone(&watch), Seen::default()));
+        if let Some(order) = list.standing {
+            watch.order(order);
+        }
+        Member { roster: Arc::clone(self), id, watch }
+    }
+
+    /// Tells all connections, and those to come, what to do.
+    pub(crate) fn order_all(&self, order: Order) {
+        let mut list = self.list.lock();
+        list.standing = Some(order);
+        for (watch, _) in list.connections.values() {
+            watch.order(order);
+        }
+    }
+
+    /// Looks at all connections. `period` is the time since the last look, `idle` how long a connection may rest, or a write wait.
+    pub(crate) fn look(&self, period: Duration, idle: Duration) {
+        for (watch, seen) in self.list.lock().connections.values_mut() {
+            watch.order(seen.look(watch, period, idle));
+        }
+    }
+}
+
+/// What was seen of a connection.
+#[derive(Debug, Default)]
+struct Seen {
     reads: u64,
     writes: u64,
     heads: u64,
@@ -68,12 +158,8 @@ pub(crate) struct Patrol {
     stuck: u32,
 }
 
-impl Patrol {
-    pub(crate) fn new(period: Duration, idle: Duration) -> Self {
-        Self { period, idle, reads: 0, writes: 0, heads: 0, slow: 0, quiet: 0, stuck: 0 }
-    }
-
-    pub(crate) fn look(&mut self, watch: &Watch) -> Look {
+impl Seen {
+    fn look(&mut self, watch: &Watch, period: Duration, idle: Duration) -> Order {
         let (reads, writes, heads) = (watch.reads.load(Relaxed), watch.writes.load(Relaxed), watch.heads.load(Relaxed));
         let read = std::mem::replace(&mut self.reads, reads) != reads;
         let wrote = std::mem::replace(&mut self.writes, writes) != writes;
@@ -84,12 +170,12 @@ impl Patrol {
         // Once may be a head that is just coming in.
         self.slow = count(resting && (read || self.slow > 0), self.slow);
         self.quiet = count(resting && !read, self.quiet);
-        if self.slow >= 2 || self.period * self.stuck > self.idle {
-            Look::Stuck
-        } else if self.period * self.quiet > self.idle {
-            Look::Idle
+        if self.slow >= 2 || period * self.stuck > idle {
+            Order::Cut
+        } else if period * self.quiet > idle {
+            Order::Finish
         } else {
-            Look::Fine
+            Order::None
         }
     }
 }
@@ -154,47 +240,62 @@ impl AsyncWrite for Watched {
 mod tests {
     use super::*;
 
-    fn patrol() -> Patrol {
-        Patrol::new(Duration::from_secs(30), Duration::from_secs(100))
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn look(seen: &mut Seen, watch: &Watch) -> Order {
+        seen.look(watch, SECOND * 30, SECOND * 100)
     }
 
     #[test]
     fn a_head_that_never_ends_is_cut() {
-        let (mut patrol, watch) = (patrol(), Watch::default());
+        let (mut seen, watch) = (Seen::default(), Watch::default());
         watch.reads.fetch_add(1, Relaxed);
-        assert_eq!(patrol.look(&watch), Look::Fine);
-        assert_eq!(patrol.look(&watch), Look::Stuck);
+        assert_eq!(look(&mut seen, &watch), Order::None);
+        assert_eq!(look(&mut seen, &watch), Order::Cut);
     }
 
     #[test]
     fn requests_may_take_their_time_and_come_back_to_back() {
-        let (mut patrol, watch) = (patrol(), Watch::default());
+        let (mut seen, watch) = (Seen::default(), Watch::default());
         for _ in 0..10 {
             watch.reads.fetch_add(1, Relaxed);
             watch.begin();
-            assert_eq!(patrol.look(&watch), Look::Fine);
-            assert_eq!(patrol.look(&watch), Look::Fine);
+            assert_eq!(look(&mut seen, &watch), Order::None);
+            assert_eq!(look(&mut seen, &watch), Order::None);
             watch.end();
         }
     }
 
     #[test]
     fn rest_ends_after_a_while() {
-        let (mut patrol, watch) = (patrol(), Watch::default());
-        let looks: Vec<Look> = (0..4).map(|_| patrol.look(&watch)).collect();
-        assert_eq!(looks, [Look::Fine, Look::Fine, Look::Fine, Look::Idle]);
+        let (mut seen, watch) = (Seen::default(), Watch::default());
+        let looks: Vec<Order> = (0..4).map(|_| look(&mut seen, &watch)).collect();
+        assert_eq!(looks, [Order::None, Order::None, Order::None, Order::Finish]);
     }
 
     #[test]
     fn a_client_that_takes_nothing_is_cut_and_a_slow_one_is_not() {
-        let (mut patrol, watch) = (patrol(), Watch::default());
+        let (mut seen, watch) = (Seen::default(), Watch::default());
         watch.begin();
         watch.stuck.store(true, Relaxed);
         for _ in 0..10 {
             watch.writes.fetch_add(1, Relaxed);
-            assert_eq!(patrol.look(&watch), Look::Fine);
+            assert_eq!(look(&mut seen, &watch), Order::None);
         }
-        let looks: Vec<Look> = (0..4).map(|_| patrol.look(&watch)).collect();
-        assert_eq!(looks, [Look::Fine, Look::Fine, Look::Fine, Look::Stuck]);
+        let looks: Vec<Order> = (0..4).map(|_| look(&mut seen, &watch)).collect();
+        assert_eq!(looks, [Order::None, Order::None, Order::None, Order::Cut]);
+    }
+    #[test]
+    fn orders_reach_those_who_listen_and_those_who_come_later() {
+        let roster = Arc::new(Roster::default());
+        let early = roster.join();
+        roster.order_all(Order::Finish);
+        let late = roster.join();
+        assert_eq!((early.watch.orders(), late.watch.orders()), (Order::Finish, Order::Finish));
+        roster.order_all(Order::Cut);
+        roster.look(SECOND, SECOND);
+        assert_eq!(early.watch.orders(), Order::Cut);
+        drop((early, late));
+        assert!(roster.list.lock().connections.is_empty());
     }
 }

@@ -17,7 +17,8 @@ fn sent(client: &[(&str, &str)], change: impl FnOnce(&mut Added<'_>)) -> Vec<(St
         (HeaderValue::from_static("10.0.0.1:8000"), HeaderValue::from_static("id-1"), HeaderValue::from_static("192.0.2.7"));
     let mut added = added(&host, &id, &ip);
     change(&mut added);
-    let out = for_endpoint(&map(client), &Uri::from_static("/v1/x"), &added);
+    let (client, uri) = (map(client), Uri::from_static("/v1/x"));
+    let out = for_endpoint(&client, &Survey::of(&uri, &client), &uri, &added);
     out.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
 }
 
@@ -50,19 +51,20 @@ fn what_belongs_to_the_connection_stays_with_it() {
         ],
         |_| {},
     );
-    let names: Vec<&str> = sent.iter().map(|(name, _)| name.as_str()).collect();
+    let mut names: Vec<&str> = sent.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
     assert_eq!(
         names,
         [
-            "host",
             "accept",
             "accept",
             "authorization",
-            "x-request-id",
+            "host",
+            "via",
             "x-forwarded-for",
-            "x-forwarded-proto",
             "x-forwarded-host",
-            "via"
+            "x-forwarded-proto",
+            "x-request-id"
         ]
     );
     assert_eq!(value(&sent, "host"), Some("10.0.0.1:8000"));
@@ -92,7 +94,8 @@ fn engines_see_their_own_key_or_none_if_the_clients_was_for_us() {
     let key = HeaderValue::from_static("Bearer engine");
     let (host, id, ip) = (HeaderValue::from_static("h"), HeaderValue::from_static("i"), HeaderValue::from_static("c"));
     let added = Added { authorization: Some(&key), ..added(&host, &id, &ip) };
-    let out = for_endpoint(&map(&client), &Uri::from_static("/"), &added);
+    let (client, uri) = (map(&client), Uri::from_static("/"));
+    let out = for_endpoint(&client, &Survey::of(&uri, &client), &uri, &added);
     assert_eq!(out.get_all("authorization").iter().collect::<Vec<_>>(), [&key]);
 }
 
@@ -111,13 +114,14 @@ fn answers_lose_what_belongs_to_the_connection() {
 
 #[test]
 fn only_sane_ids_are_taken() {
-    let id = |value: &str| request_id(&map(&[("x-request-id", value)]));
-    assert_eq!(id("abc-1"), "abc-1");
-    assert_eq!(id(&"x".repeat(128)), "x".repeat(128));
+    let id = |value: &str| Survey::of(&Uri::from_static("/"), &map(&[("x-request-id", value)])).id;
+    assert_eq!(id("abc-1").unwrap(), "abc-1");
+    assert_eq!(id(&"x".repeat(128)).unwrap(), "x".repeat(128));
     for bad in ["", "a b", &"x".repeat(129)] {
-        assert_eq!(id(bad).len(), 36, "{bad:?}");
+        assert_eq!(id(bad), None, "{bad:?}");
     }
-    assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    assert_ne!(new_id(), new_id());
+    assert_eq!(new_id().len(), 36);
 }
 
 #[test]
@@ -134,7 +138,7 @@ fn targets_are_paths() {
 
 #[test]
 fn only_an_upgrade_that_cannot_be_ignored_counts() {
-    assert!(wants_upgrade(&map(&[("upgrade", "websocket")])));
-    assert!(!wants_upgrade(&map(&[("upgrade", "h2c")])));
-    assert!(!wants_upgrade(&HeaderMap::new()));
+    let upgrade = |pairs: &[(&str, &str)]| Survey::of(&Uri::from_static("/"), &map(pairs)).upgrade;
+    assert!(upgrade(&[("upgrade", "websocket")]) && upgrade(&[("upgrade", "h2c, x")]));
+    assert!(!upgrade(&[("upgrade", "h2c")]) && !upgrade(&[]));
 }

@@ -136,17 +136,24 @@ impl Conn {
         }
     }
 
-    /// Whether it can carry another request now: the last one is over on both sides and the endpoint has not hung up.
-    pub(crate) fn is_usable(&mut self) -> bool {
+    /// Ends the last exchange and lets the connection rest. False if it cannot carry another request.
+    pub(crate) fn park(&mut self) -> bool {
         self.nudge.begin(Waker::noop());
-        // Twice at most: ending a message and starting to wait for the next one are two steps.
-        for _ in 0..2 {
+        for _ in 0..ROUNDS {
             self.drive();
-            if self.over || self.sender.is_ready() {
+            if self.over || self.nudge.rest() {
                 break;
             }
         }
-        self.nudge.forget();
+        self.reused = true;
+        !self.over && self.sender.is_ready()
+    }
+
+    /// Whether a connection that rested can still be used: the endpoint said nothing meanwhile, or nothing that matters.
+    pub(crate) fn unpark(&mut self) -> bool {
+        if self.nudge.is_called() {
+            self.drive();
+        }
         !self.over && self.sender.is_ready()
     }
 }

@@ -43,19 +43,19 @@ pub(crate) async fn dial(
     tls: Option<&Arc<ClientConfig>>,
     server_name: Option<&str>,
     limit: Duration,
-) -> Result<Conn, DialError> {
+) -> Result<Box<Conn>, DialError> {
     let open = async {
         let stream = connect(endpoint, transport).await?;
         let wire = match tls {
             None => Wire::Plain(stream),
             Some(config) => {
-                let name = server_name.unwrap_or(&endpoint.spec().url.host).to_owned();
+                let name = server_name.map_or_else(|| endpoint.spec().url.host.bare().into_owned(), ToOwned::to_owned);
                 let name = ServerName::try_from(name.clone()).map_err(|_| DialError::ServerName(name))?;
                 let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(DialError::Tls)?;
                 Wire::Tls(Box::new(TlsStream::from(stream)))
             }
         };
-        Conn::open(wire).await.map_err(|e| DialError::Connect(std::io::Error::other(e)))
+        Conn::open(wire).await.map(Box::new).map_err(|e| DialError::Connect(std::io::Error::other(e)))
     };
     tokio::time::timeout(limit, open).await.unwrap_or(Err(DialError::Timeout))
 }
@@ -66,7 +66,7 @@ async fn connect(endpoint: &Endpoint, transport: &Transport) -> Result<TcpStream
     let resolved: Vec<SocketAddr>;
     let addresses: &[SocketAddr] = if known.is_empty() {
         let url = &endpoint.spec().url;
-        resolved = match tokio::net::lookup_host((url.host.as_str(), url.port)).await {
+        resolved = match tokio::net::lookup_host((&*url.host.bare(), url.port)).await {
             Ok(found) => found.collect(),
             Err(_) => return Err(DialError::Unresolved),
         };

@@ -21,6 +21,8 @@ use super::{Conn, DataError, Outgoing, UploadWatch, conn::SendError};
 pub(crate) struct Limits {
     pub(crate) first_byte: Duration,
     pub(crate) total: Instant,
+    /// Now, more or less.
+    pub(crate) now: Instant,
 }
 
 /// A response as far as it is there: its head, its first piece, and what carries the rest.
@@ -35,9 +37,9 @@ pub(crate) struct Exchange {
 /// Where the rest of the response is.
 pub(crate) enum Rest {
     /// Nothing follows `first`; the connection is free.
-    Nothing(Conn),
+    Nothing(Box<Conn>),
     /// More follows.
-    Body(Conn, Incoming),
+    Body(Box<Conn>, Incoming),
 }
 
 /// Why there is no response.
@@ -58,13 +60,13 @@ impl Exchange {
     /// Sends `request` and waits for the first piece of the response's body, so that an endpoint that dies before it computed
     /// anything can be replaced by another one.
     pub(crate) async fn run(
-        mut conn: Conn,
+        mut conn: Box<Conn>,
         request: Request<Outgoing>,
         limits: Limits,
         upload: Option<&UploadWatch>,
     ) -> Result<Self, Failure> {
         let reused = conn.reused;
-        let mut timer = pin!(sleep_until(limits.total.min(Instant::now() + limits.first_byte)));
+        let mut timer = pin!(sleep_until(limits.total.min(limits.now + limits.first_byte)));
         let mut late = |cx: &mut Context<'_>| poll_late(timer.as_mut(), cx, limits, upload);
 
         let response = match conn.send(request, &mut late).await {

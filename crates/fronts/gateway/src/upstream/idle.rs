@@ -26,7 +26,7 @@ pub(crate) struct Transport {
 }
 
 struct Idle {
-    conn: Conn,
+    conn: Box<Conn>,
     since: Time,
     /// What it was opened with: after a reload that changed it, the connection is of no use.
     tls: Option<Arc<ClientConfig>>,
@@ -43,7 +43,7 @@ impl Transport {
     }
 
     /// A connection that can be used at once: the one that rested least.
-    pub(crate) fn checkout(&self, tls: Option<&Arc<ClientConfig>>, now: Time, max_age: Duration) -> Option<Conn> {
+    pub(crate) fn checkout(&self, tls: Option<&Arc<ClientConfig>>, now: Time, max_age: Duration) -> Option<Box<Conn>> {
         loop {
             // A connection is examined, and dropped, without the lock.
             let idle = {
@@ -58,18 +58,24 @@ impl Transport {
                 idle
             };
             let Idle { mut conn, tls: opened_with, .. } = idle;
-            if opened_with.as_ref().map(Arc::as_ptr) == tls.map(Arc::as_ptr) && conn.is_usable() {
+            if opened_with.as_ref().map(Arc::as_ptr) == tls.map(Arc::as_ptr) && conn.unpark() {
                 return Some(conn);
             }
         }
     }
 
     /// Keeps a connection whose response is over, if it can be used again and there is room.
-    pub(crate) fn checkin(&self, mut conn: Conn, tls: Option<Arc<ClientConfig>>, now: Time, max_age: Duration, max_idle: usize) {
-        if !conn.is_usable() {
+    pub(crate) fn checkin(
+        &self,
+        mut conn: Box<Conn>,
+        tls: Option<Arc<ClientConfig>>,
+        now: Time,
+        max_age: Duration,
+        max_idle: usize,
+    ) {
+        if !conn.park() {
             return;
         }
-        conn.reused = true;
         let mut list = self.idle.lock();
         let old = list.iter().take_while(|idle| now.since(idle.since) > max_age).count();
         let gone: Vec<Idle> = if old > 0 { list.drain(..old).collect() } else { Vec::new() };

@@ -53,11 +53,9 @@ impl Nudge {
         self.state.store(CALLED, Ordering::Release);
     }
 
-    /// The owner belongs to no task for now, and keeps none alive.
-    pub(crate) fn forget(&self) {
-        self.leave();
-        let task = std::mem::replace(&mut *self.task.lock(), Waker::noop().clone());
-        drop(task);
+    /// Whether somebody called since the owner rested.
+    pub(crate) fn is_called(&self) -> bool {
+        self.state.load(Ordering::Acquire) & CALLED != 0
     }
 }
 
@@ -124,7 +122,10 @@ mod tests {
         nudge.begin(&task);
         drop(task);
         assert_eq!(Arc::strong_count(&count), 2);
-        nudge.forget();
+        nudge.begin(Waker::noop());
+        assert!(nudge.rest() && !nudge.is_called());
         assert_eq!(Arc::strong_count(&count), 1);
+        Waker::from(Arc::clone(&nudge)).wake();
+        assert!(nudge.is_called(), "what happened meanwhile is noted");
     }
 }
