@@ -119,6 +119,61 @@ def configuration(schema: dict) -> str:
     return "\n".join(page)
 
 
+POINTS = {
+    "filter": "Filters remove candidates", "scorer": "Scorers give each candidate 0 to 1", "picker": "Pickers choose by the sums",
+    "profile-handler": "Profile handlers choose profiles", "data-producer": "Producers find facts about a request",
+    "data-source": "Sources bring facts about endpoints", "extractor": "Extractors read what sources bring", "parser": "Parsers read requests",
+    "flow-control": "Flow control",
+}
+
+
+def default_of(inner: dict) -> str:
+    if "default" not in inner:
+        return ""
+    value = inner["default"]
+    return "" if value in (None, {}, []) or isinstance(value, dict) else f"`{json.dumps(value)}`"
+
+
+def parameters(schema: dict, definitions: dict, before: str = "") -> list[str]:
+    rows = []
+    for field, inner in schema.get("properties", {}).items():
+        if not isinstance(inner, dict):
+            continue
+        name = reference(inner)
+        target = definitions.get(name, {}) if name else inner
+        about = cell(inner.get("description") or target.get("description", ""))
+        choices = [one["const"] for one in target.get("oneOf", []) if "const" in one] or target.get("enum", [])
+        if choices:
+            about += " One of " + ", ".join(f"`{one}`" for one in choices) + "."
+        rows.append(f"| `{before}{field}` | {default_of(inner)} | {about} |")
+        if "properties" in target:
+            rows += parameters(target, definitions, f"{before}{field}.")
+    return rows
+
+
+def plugins(types: dict) -> str:
+    page = [
+        NOTICE + "# Plugins\n",
+        "What the `plugins` of a pool's `scheduling` may name. Every plugin takes its parameters under `parameters:`; "
+        "`weir check --plugins` prints this list, `weir check --config` what a configuration comes to. Names, parameters and "
+        "formulas are llm-d's.\n",
+    ]
+    for point, title in POINTS.items():
+        mine = {name: one for name, one in types.items() if one["points"][0] == point}
+        if not mine:
+            continue
+        page.append(f"## {title}\n")
+        for name, one in mine.items():
+            notes = ["Not yet active: accepted, and does nothing."] if not one["active"] else []
+            notes += ["Experimental in llm-d."] if one["experimental"] else []
+            notes += ["Old name: " + ", ".join(f"`{old}`" for old in one["deprecatedNames"]) + "."] if one["deprecatedNames"] else []
+            page.append(f"### {name}\n\n{' '.join([one['summary'], *notes])}\n")
+            schema = one["parameters"]
+            if rows := parameters(schema, schema.get("$defs", {})):
+                page.append("| parameter | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+    return "\n".join(page)
+
+
 REASON = re.compile(
     r"(?P<doc>(?:[ \t]*///[^\n]*\n)+)[ \t]*(?P<name>\w+) = \"(?P<code>\w+)\", (?P<status>\d+), (?P<retry>\w+), (?P<dropped>[^;]+);")
 
@@ -152,20 +207,23 @@ HEADER = re.compile(r"(?P<doc>(?:///[^\n]*\n)+)pub const (?P<name>\w+): &(?:str|
 def headers() -> str:
     source = (ROOT / "crates/api/src/headers.rs").read_text(encoding="utf-8")
     values = {found["name"]: found["value"] for found in HEADER.finditer(source)}
+    stripped = set(re.findall(r"[A-Z_]{4,}", values.get("STRIPPED_FROM_CLIENTS", "")))
+    if not stripped:
+        sys.exit("no list of stripped headers found in crates/api/src/headers.rs")
     page = [
         NOTICE + "# Headers\n",
         "Names that begin with `x-gateway-`, `x-llm-d-` and the host-port names are llm-d's interface, of which this version "
         "acts on what the guides describe; `x-weir-` is weir's own. Routing headers sent by clients are removed before a "
         "request is forwarded.\n",
-        "| header | |", "|---|---|",
+        "| header | removed from clients' requests | |", "|---|---|---|",
     ]
     for found in HEADER.finditer(source):
         names = re.findall(r'"([^"]+)"', found["value"])
         if not names or "metadata" in found["doc"].lower():
             continue
         about = re.sub(r"\[`(?:crate::)?(\w+)`\]", lambda m: f"`{values[m[1]].strip(chr(34))}`" if m[1] in values else f"`{m[1]}`",
-                       docs_of(found["doc"]))
-        page.append(f"| {', '.join(f'`{name}`' for name in names)} | {cell(about)} |")
+                       docs_of(found["doc"]).replace(", see [`crate::Reason`]", ""))
+        page.append(f"| {', '.join(f'`{name}`' for name in names)} | {'yes' if found['name'] in stripped else ''} | {cell(about)} |")
     return "\n".join(page) + "\n"
 
 
@@ -233,6 +291,7 @@ def main() -> int:
         "config.schema.json": json.dumps(schema, indent=2) + "\n",
         "configuration.md": configuration(schema),
         "command-line.md": command_line(),
+        "plugins.md": plugins(json.loads(output("schema", "--plugins"))),
         "metrics.md": metrics(),
         "headers.md": headers(),
         "reasons.md": reasons(),

@@ -110,6 +110,11 @@ class Router(Process):
         state = self.get("/debug/state").json()
         return [endpoint for pool in state["pools"] for endpoint in pool["endpoints"]]
 
+    def name_of(self, url: str) -> str:
+        """What `x-weir-endpoint` says of the endpoint with this URL."""
+        [found] = [endpoint for endpoint in self.endpoints() if endpoint["url"].rstrip("/") == url]
+        return found["url"].rstrip("/").split("://", 1)[1]
+
     def ready_endpoints(self) -> int:
         return sum(pool["ready"] for pool in self.get("/readyz").json()["pools"])
 
@@ -128,7 +133,7 @@ class Worker(Process):
     def __init__(self, *arguments: str, model: str = MODEL):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        super().__init__("sim", "--port", str(self.port), "--model", model, *arguments)
+        super().__init__("sim", "--host", "127.0.0.1", "--port", str(self.port), "--model", model, *arguments)
         eventually(f"{self.url} is healthy", self._healthy)
 
     def _healthy(self) -> bool:

@@ -1,7 +1,7 @@
 """Every command that README and the book show runs, in the order of the page.
 
-A block marked `sh` must succeed. `sh background` keeps running until the page ends; it has begun once it printed a line with
-`ready` in it. `sh ignore` is not run: it needs something that a test has not. README and the quick start run in the checkout,
+A block marked `sh` must succeed. `sh background` keeps running until the page ends; it has begun once it printed a line that says
+so: `weir is ready`, or one line for each simulated worker. `sh ignore` is not run: it needs something that a test has not. README and the quick start run in the checkout,
 the other pages in an empty folder with `weir` on the path. Each page gets a network of its own where that is possible, so
 that the default ports are free; else it is skipped if they are not.
 """
@@ -31,12 +31,12 @@ set -euo pipefail
 groups=()
 finish() { for group in "${groups[@]:-}"; do [[ -n $group ]] && kill -TERM -- "-$group" 2>/dev/null || true; done; wait; }
 trap finish EXIT
-background() {  # place, command
+background() {  # place, command, lines that say that it began
     local log; log=$(mktemp)
     setsid bash -c "$2" >"$log" 2>&1 &
     local pid=$!; groups+=("$pid")
     for _ in $(seq 6000); do
-        grep -q ready "$log" && return
+        [[ $(grep -cE '^weir is ready|^weir sim: .* on http' "$log") -ge $3 ]] && return
         kill -0 "$pid" 2>/dev/null || { echo "$1 ended:"; cat "$log"; exit 1; }
         sleep 0.1
     done
@@ -61,7 +61,8 @@ def script(page: pathlib.Path, name: str) -> str:
             # It was built before; elsewhere than cargo would put it if somebody chose another.
             code = code.replace("cargo run --release -- ", "weir ")
         if "background" in words:
-            parts.append(f"background {shlex.quote(place)} {shlex.quote('exec ' + code.strip() if code.strip().count(chr(10)) == 0 else code)}")
+            count = re.search(r"sim .*--count (\d+)", code)
+            parts.append(f"background {shlex.quote(place)} {shlex.quote(code)} {count[1] if count else 1}")
         else:
             parts.append(code)
     return "\n".join(parts)

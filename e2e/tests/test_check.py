@@ -65,6 +65,9 @@ def test_paths_begin_at_the_file(write) -> None:
     assert check(write, text).returncode == 0
     done = check(write, text.replace("endpoints.yaml", "absent.yaml"))
     assert done.returncode == 1 and "absent.yaml" in done.stderr
+    write("endpoints.yaml", "endpoints:\n- {name: a, adress: 127.0.0.1, port: '8001'}\n")
+    done = check(write, text)
+    assert done.returncode == 1 and "endpoints.yaml:2:" in done.stderr and "address" in done.stderr
 
 
 def test_a_missing_file(tmp_path) -> None:

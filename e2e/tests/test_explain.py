@@ -77,7 +77,7 @@ def test_the_table_names_what_was_chosen(router: process.Router, client: openai.
     done = process.run("explain", raw.headers["x-request-id"], "--admin", router.admin)
     assert done.returncode == 0, done.stderr
     chosen = next(line for line in done.stdout.splitlines() if line.startswith("→"))
-    assert raw.headers["x-weir-endpoint"].rsplit("/", 1)[-1] in chosen
+    assert raw.headers["x-weir-endpoint"] in chosen
     for name in ("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer"):
         assert name in done.stdout
 

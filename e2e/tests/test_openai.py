@@ -99,7 +99,7 @@ def test_headers_of_an_answer(client: openai.OpenAI, router: process.Router) -> 
         model=MODEL, messages=HELLO, max_tokens=3, extra_headers={"x-request-id": wanted}
     )
     assert raw.headers["x-request-id"] == wanted
-    assert raw.headers["x-weir-endpoint"] in {endpoint["id"] for endpoint in router.endpoints()}
+    assert raw.headers["x-weir-endpoint"] in {router.name_of(endpoint["url"].rstrip("/")) for endpoint in router.endpoints()}
     other = client.chat.completions.with_raw_response.create(model=MODEL, messages=HELLO, max_tokens=3)
     assert other.headers["x-request-id"] not in ("", wanted)
 

@@ -1,13 +1,13 @@
 """One of four workers is killed under load."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import openai
 import process
 from process import MODEL
 
-CLIENTS = 48
+CLIENTS = 32
 
 
 @dataclass
@@ -17,21 +17,25 @@ class Tally:
     ended_by_error_event: int = 0
     cut_off: int = 0
     first_error: str = ""
+    # Streams that have begun: the endpoint, and how many tokens are still to come.
+    running: dict[int, tuple[str, int]] = field(default_factory=dict)
 
 
 async def one_request(client: openai.AsyncOpenAI, number: int, tally: Tally) -> None:
-    began = False
+    began, wanted = False, 20 + number % 37
     try:
         stream = await client.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": f"Request {number}."}], max_tokens=30, stream=True,
+            model=MODEL, messages=[{"role": "user", "content": f"Request {number}."}], max_tokens=wanted, stream=True,
             stream_options={"include_usage": True}, extra_body={"ignore_eos": True},
         )
-        tokens = None
+        endpoint = stream.response.headers["x-weir-endpoint"]
+        tokens, left = None, wanted
         async for chunk in stream:
-            began = True
+            began, left = True, left - 1
+            tally.running[number] = endpoint, left
             if chunk.usage:
                 tokens = chunk.usage.completion_tokens
-        if tokens == 30:
+        if tokens == wanted:
             tally.complete += 1
         else:
             tally.cut_off += 1
@@ -50,41 +54,50 @@ async def one_request(client: openai.AsyncOpenAI, number: int, tally: Tally) -> 
     except Exception as error:  # noqa: BLE001
         tally.cut_off += 1
         tally.first_error = tally.first_error or repr(error)
+    finally:
+        tally.running.pop(number, None)
 
 
-async def load(router: process.Router, victim: process.Worker) -> Tally:
+async def load(router: process.Router, victim: process.Worker, name: str) -> Tally:
     tally = Tally()
     stop = asyncio.Event()
+
+    async def customer(client: openai.AsyncOpenAI, first: int) -> None:
+        number = first
+        while not stop.is_set():
+            await one_request(client, number, tally)
+            number += CLIENTS
+            await asyncio.sleep(0)
+
+    def in_the_middle() -> int:
+        return sum(endpoint == name and left > 8 for endpoint, left in tally.running.values())
+
     async with openai.AsyncOpenAI(base_url=router.url, api_key="unused", max_retries=0, timeout=30) as client:
-
-        async def customer(first: int) -> None:
-            number = first
-            while not stop.is_set():
-                await one_request(client, number, tally)
-                number += CLIENTS
-
-        customers = [asyncio.create_task(customer(number)) for number in range(CLIENTS)]
-        for _ in range(500):
-            await asyncio.sleep(0.02)
-            if tally.complete > 2 * CLIENTS and victim.metric("vllm:num_requests_running") >= 4:
-                break
-        assert victim.metric("vllm:num_requests_running") >= 4, "the victim must be busy, or this shows nothing"
-        victim.signal(process.SIGKILL)
-        before = tally.complete
-        await asyncio.sleep(2.5)
-        stop.set()
-        await asyncio.gather(*customers)
+        customers = [asyncio.create_task(customer(client, number)) for number in range(CLIENTS)]
+        try:
+            for _ in range(1500):
+                await asyncio.sleep(0.01)
+                if tally.complete > CLIENTS and in_the_middle() >= 2 and len(tally.running) < CLIENTS - 4:
+                    break
+            else:
+                raise AssertionError(f"the victim must be busy, or this shows nothing: {tally}")
+            victim.signal(process.SIGKILL)
+            before = tally.complete
+            await asyncio.sleep(2.5)
+        finally:
+            stop.set()
+            await asyncio.wait(customers, timeout=30)
         assert tally.complete > before + CLIENTS, "traffic went on"
     return tally
 
 
 def test_nobody_notices_who_had_no_answer_yet(started: list[process.Process]) -> None:
     # A long time to the first token, so that many requests have none when the worker dies.
-    with process.workers(4, "--time-to-first-token", "150ms", "--inter-token-latency", "8ms", "--max-num-seqs", "64") as fleet:
+    with process.workers(4, "--time-to-first-token", "300ms", "--inter-token-latency", "30ms", "--max-num-seqs", "64") as fleet:
         router = process.up(*(argument for worker in fleet for argument in ("--endpoint", worker.url)))
         started.append(router)
         process.eventually("all workers are ready", lambda: router.ready_endpoints() == 4)
-        tally = asyncio.run(load(router, fleet[1]))
+        tally = asyncio.run(load(router, fleet[1], router.name_of(fleet[1].url)))
         assert tally.lost_before_first_byte == 0, tally
         assert tally.cut_off == 0, tally
         assert tally.ended_by_error_event > 0, tally
