@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Show why a request went where it went.
     Explain(Explain),
     /// Print the JSON Schema of the configuration file.
-    Schema,
+    Schema(Schema),
     /// Print a completion script for a shell.
     Completions(Completions),
 }
@@ -95,11 +95,21 @@ pub(crate) struct Serve {
 with 1 if not. Warnings do not change the exit code.")]
 pub(crate) struct Check {
     /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "plugins")]
+    pub(crate) config: Option<PathBuf>,
     /// Print only what is wrong.
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// List the plugin types that a configuration may name.
+    #[arg(long)]
+    pub(crate) plugins: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// Print the plugin types with the JSON Schemas of their parameters instead.
+    #[arg(long)]
+    pub(crate) plugins: bool,
 }
 
 #[derive(Debug, Args)]

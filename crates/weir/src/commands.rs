@@ -2,21 +2,22 @@
 
 pub(crate) mod check;
 pub(crate) mod explain;
+pub(crate) mod plugins;
 pub(crate) mod serve;
 pub(crate) mod sim;
 pub(crate) mod up;
 
 use clap::CommandFactory as _;
+use weir_plan::Registry;
 
 use crate::{
-    cli::{Cli, Completions},
+    cli::{Cli, Completions, Schema},
     failure::Failure,
 };
 
-pub(crate) fn schema() -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(&weir_api::schema())
-        .map_err(|error| Failure::new(format!("cannot write the schema: {error}")))?;
-    Ok(text + "\n")
+pub(crate) fn schema(arguments: &Schema, registry: &Registry) -> Result<String, Failure> {
+    let text = if arguments.plugins { plugins::as_json(registry) } else { serde_json::to_string_pretty(&weir_api::schema()) };
+    Ok(text.map_err(|error| Failure::new(format!("cannot write the schema: {error}")))? + "\n")
 }
 
 pub(crate) fn completions(arguments: &Completions) -> Result<String, Failure> {

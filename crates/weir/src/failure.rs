@@ -28,8 +28,8 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Diagnostics come rendered, with their own `error:`.
-        if !self.message.starts_with("error") {
+        // Diagnostics come rendered, with their own `error:` or `warning:`.
+        if !self.message.starts_with("error") && !self.message.starts_with("warning") {
             f.write_str("error: ")?;
         }
         f.write_str(self.message.trim_end())?;

@@ -6,6 +6,7 @@
 mod admin;
 mod cli;
 mod commands;
+mod configuration;
 mod failure;
 mod listeners;
 mod logging;
@@ -35,7 +36,7 @@ pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
     weir_schedule::register(&mut registry);
     extra_plugins(&mut registry);
     let result = match cli.command {
-        Command::Schema => commands::schema(),
+        Command::Schema(arguments) => commands::schema(&arguments, &registry),
         Command::Completions(arguments) => commands::completions(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments, &registry),
         Command::Explain(arguments) => block_on(commands::explain::run(arguments)),

@@ -20,7 +20,7 @@ use weir_router::{Clock, DecisionLog, DecisionLogConfig, PoolRuntime, Router, Ro
 use self::pools::PoolInForce;
 use crate::{
     admin::{self, Admin},
-    commands::serve::load,
+    configuration,
     failure::Failure,
     listeners::bind,
     logging::Logging,
@@ -266,28 +266,47 @@ impl System {
             let mut hangups = signals::hangups()?;
             let this = Arc::clone(self);
             self.tasks.spawn(async move {
-                let mut watch = this.watch_files().await;
+                let mut files = this.files().await;
+                let mut watch = FileWatch::new(files.clone()).await;
+                // What was edited before it was watched is found by reading it again.
+                let mut unsure = this.is_outdated().await;
                 loop {
-                    tokio::select! {
-                        () = watch.changed() => {}
-                        _ = hangups.recv() => {}
-                        () = this.stop.cancelled() => return,
+                    if !unsure {
+                        tokio::select! {
+                            () = watch.changed() => {}
+                            _ = hangups.recv() => {}
+                            () = this.stop.cancelled() => return,
+                        }
                     }
                     this.reload().await;
-                    watch = this.watch_files().await;
+                    let named = this.files().await;
+                    unsure = named != files;
+                    if unsure {
+                        watch = FileWatch::new(named.clone()).await;
+                        files = named;
+                    }
                 }
             });
         }
         Ok(())
     }
 
-    /// The configuration file and every file that it names, but endpoints files, which discovery watches itself.
-    async fn watch_files(&self) -> FileWatch {
+    /// The configuration file and every file that it names.
+    async fn files(&self) -> Vec<PathBuf> {
         let mut files = self.in_force.lock().await.config.files();
         if let Origin::File { path, .. } = &self.origin {
             files.push(path.clone());
         }
-        FileWatch::new(files).await
+        files
+    }
+
+    /// Whether the file says something else than what is in force.
+    async fn is_outdated(&self) -> bool {
+        let Origin::File { path, .. } = &self.origin else { return false };
+        let path = path.clone();
+        let read = tokio::task::spawn_blocking(move || configuration::load(&path)).await;
+        let in_force = self.in_force.lock().await;
+        !matches!(read, Ok(Ok(loaded)) if loaded.config == in_force.config)
     }
 
     /// Reads the configuration again. Whatever is wrong with it, nothing changes.
@@ -307,7 +326,7 @@ impl System {
 
     async fn try_reload(&self, path: &std::path::Path, sets_level: bool) -> Result<(), Failure> {
         let path_buf = path.to_owned();
-        let loaded = tokio::task::spawn_blocking(move || load(&path_buf))
+        let loaded = tokio::task::spawn_blocking(move || configuration::load(&path_buf))
             .await
             .map_err(|error| Failure::new(format!("reading the configuration: {error}")))??;
         warn_of(&loaded);

@@ -1,22 +1,23 @@
 //! `weir serve`: a router as a configuration file says.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use weir_api::{Loaded, RouterConfig};
+use weir_api::LogFormat;
 use weir_plan::Registry;
 
 use crate::{
     cli::Serve,
+    configuration,
     failure::Failure,
     logging::{self, Format},
     system::{Opened, Origin, System},
 };
 
 pub(crate) async fn run(arguments: Serve, registry: Registry) -> Result<String, Failure> {
-    let loaded = load(&arguments.config)?;
+    let loaded = configuration::load(&arguments.config)?;
     let config = &loaded.config;
     let level = arguments.log_level.map_or(config.log.level.as_str(), |level| level.as_str());
-    let format = if config.log.format == weir_api::LogFormat::Json { Format::Json } else { Format::Text };
+    let format = if config.log.format == LogFormat::Json { Format::Json } else { Format::Text };
     let logging = Arc::new(logging::init(level, format));
     let opened = Opened::open(config, "listen in the configuration file")?;
     let origin = Origin::File { path: arguments.config, sets_level: arguments.log_level.is_none() };
@@ -24,9 +25,4 @@ pub(crate) async fn run(arguments: Serve, registry: Registry) -> Result<String, 
     system.announce();
     system.run().await?;
     Ok(String::new())
-}
-
-/// Reads a configuration file; findings come rendered.
-pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
-    RouterConfig::load_file(path).map_err(|error| Failure::new(error.to_string()))
 }
