@@ -19,6 +19,48 @@ pub enum Host {
     Name(String),
 }
 
+impl Host {
+    /// The name or address alone, without an IPv6 address's brackets: what resolvers and certificates are asked for.
+    #[must_use]
+    pub fn bare(&self) -> Cow<'_, str> {
+        match self {
+            Self::Ip(ip) => Cow::Owned(ip.to_string()),
+            Self::Name(name) => Cow::Borrowed(name),
+        }
+    }
+
+    /// The address, if it is one.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(ip) => Some(*ip),
+            Self::Name(_) => None,
+        }
+    }
+
+    /// The name, if it is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Ip(_) => None,
+            Self::Name(name) => Some(name),
+        }
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(ip: IpAddr) -> Self {
+        Self::Ip(ip)
+    }
+}
+
+/// What is no IP address is a name, as it stands.
+impl From<&str> for Host {
+    fn from(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_ascii_lowercase()), Self::Ip)
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -139,8 +181,8 @@ pub struct EndpointUrl {
 impl EndpointUrl {
     /// Cleartext HTTP without a base path.
     #[must_use]
-    pub fn http(host: Host, port: u16) -> Self {
-        Self { scheme: Scheme::Http, host, port, base_path: String::new() }
+    pub fn http(host: impl Into<Host>, port: u16) -> Self {
+        Self { scheme: Scheme::Http, host: host.into(), port, base_path: String::new() }
     }
 
     /// `host:port`, always with the port.
@@ -159,7 +201,7 @@ impl EndpointUrl {
 
 impl From<SocketAddr> for EndpointUrl {
     fn from(address: SocketAddr) -> Self {
-        Self::http(Host::Ip(address.ip()), address.port())
+        Self::http(address.ip(), address.port())
     }
 }
 

@@ -77,7 +77,7 @@ impl Endpoint {
 
     /// As [`Endpoint::new`], with a number that no other endpoint of the same pool has or had.
     pub fn with_serial(spec: EndpointSpec, serial: u32) -> Self {
-        let literal = spec.url.host.parse().ok().map(|ip| SocketAddr::new(ip, spec.url.port));
+        let literal = spec.url.host.ip().map(|ip| SocketAddr::new(ip, spec.url.port));
         Self {
             serial,
             id: format!("{}/{}", spec.namespace, spec.name),

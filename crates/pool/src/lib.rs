@@ -16,7 +16,8 @@ mod health;
 mod ledger;
 mod snapshot;
 mod time;
-mod url;
+
+pub use weir_api::{EndpointUrl, Host, Scheme};
 
 pub use self::{
     breaker::{Breaker, BreakerConfig, BreakerState},
@@ -26,5 +27,4 @@ pub use self::{
     ledger::{Charge, Ledger},
     snapshot::{Pool, Reconciled, Snapshot},
     time::Time,
-    url::{EndpointUrl, Scheme, UrlError},
 };

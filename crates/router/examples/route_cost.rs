@@ -17,8 +17,10 @@ use weir_protocol::Api;
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, End, PoolRuntime, RequestHead, Router, RouterMetrics, Shared};
 
 fn body(conversation: usize, bytes: usize) -> Bytes {
-    let text = format!("conversation {conversation}: the weather in the town by the river was as it always is. ").repeat(bytes / 90 + 1);
-    format!(r#"{{"model":"m","messages":[{{"role":"system","content":"Be brief."}},{{"role":"user","content":"{text}"}}]}}"#).into()
+    let text =
+        format!("conversation {conversation}: the weather in the town by the river was as it always is. ").repeat(bytes / 90 + 1);
+    format!(r#"{{"model":"m","messages":[{{"role":"system","content":"Be brief."}},{{"role":"user","content":"{text}"}}]}}"#)
+        .into()
 }
 
 fn main() {

@@ -6,8 +6,6 @@ use parking_lot::Mutex;
 use weir_plan::Plan;
 use weir_pool::{EndpointState, Snapshot, Time};
 
-use crate::{Explained, explain};
-
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecisionLogConfig {
@@ -168,14 +166,14 @@ impl DecisionLog {
         }
     }
 
-    /// The decisions for a request, oldest first: one per attempt. Empty if none is kept any more.
-    pub fn explain(&self, id: &str) -> Vec<Explained> {
-        let wanted = &id.as_bytes()[..id.len().min(ID_BYTES)];
-        let ring = self.ring.lock();
-        let mut found: Vec<Explained> =
-            ring.records.iter().filter(|record| record.id() == wanted).filter_map(explain::explained).collect();
-        found.sort_by_key(|one| one.attempt);
-        found
+    /// Shows each record that is kept, in no order.
+    pub(crate) fn for_each(&self, see: impl FnMut(&Record)) {
+        self.ring.lock().records.iter().for_each(see);
+    }
+
+    /// Whether a record is one of the request's.
+    pub(crate) fn is_of(record: &Record, id: &str) -> bool {
+        record.id() == &id.as_bytes()[..id.len().min(ID_BYTES)]
     }
 
     /// Ids of the newest decisions, newest first.

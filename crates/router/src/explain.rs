@@ -4,7 +4,21 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decisions::Record;
+use crate::{DecisionLog, decisions::Record};
+
+impl DecisionLog {
+    /// The decisions for a request, oldest first: one per attempt. Empty if none is kept any more.
+    pub fn explain(&self, id: &str) -> Vec<Explained> {
+        let mut found = Vec::new();
+        self.for_each(|record| {
+            if Self::is_of(record, id) {
+                found.extend(explained(record));
+            }
+        });
+        found.sort_by_key(|one| one.attempt);
+        found
+    }
+}
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,7 +116,7 @@ pub struct ExplainedOutcome {
     pub total_us: u64,
 }
 
-pub(crate) fn explained(record: &Record) -> Option<Explained> {
+fn explained(record: &Record) -> Option<Explained> {
     let context = record.context.as_ref()?;
     let profile = context.plan.profiles.get(record.profile as usize)?;
     let count = record.candidates.len();

@@ -46,7 +46,7 @@ impl Names {
 
     /// Looks up the names among `specs` that are not known yet, and forgets those that are not among them.
     pub(crate) async fn learn(&mut self, specs: &[EndpointSpec]) {
-        let names: BTreeSet<&str> = specs.iter().map(|spec| spec.url.host.as_str()).filter(|host| is_name(host)).collect();
+        let names: BTreeSet<&str> = specs.iter().filter_map(|spec| spec.url.host.name()).collect();
         self.known.retain(|name, _| names.contains(name.as_str()));
         self.failing.retain(|name| names.contains(name.as_str()));
         let new = names.into_iter().filter(|name| !self.known.contains_key(*name)).map(ToOwned::to_owned).collect();
@@ -100,13 +100,9 @@ impl Names {
     pub(crate) fn publish(&self, endpoints: &[Arc<Endpoint>]) {
         for endpoint in endpoints {
             let url = &endpoint.spec().url;
-            if let Some(found) = self.known.get(&url.host) {
+            if let Some(found) = url.host.name().and_then(|name| self.known.get(name)) {
                 endpoint.set_addresses(found.iter().map(|ip| SocketAddr::new(*ip, url.port)).collect());
             }
         }
     }
-}
-
-fn is_name(host: &str) -> bool {
-    host.parse::<IpAddr>().is_err()
 }

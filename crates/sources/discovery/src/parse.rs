@@ -3,21 +3,12 @@
 use std::path::Path;
 
 use tracing::warn;
-use weir_api::{EndpointEntry, EndpointsFile, Host, Scheme, Sources};
-use weir_pool::{EndpointSpec, EndpointUrl};
+use weir_api::{EndpointEntry, EndpointsFile, Sources};
+use weir_pool::EndpointSpec;
 
 /// What a configuration says of an endpoint, as the pool wants it.
 pub fn endpoint_spec(entry: EndpointEntry) -> EndpointSpec {
-    let scheme = match entry.url.scheme {
-        Scheme::Http => weir_pool::Scheme::Http,
-        Scheme::Https => weir_pool::Scheme::Https,
-    };
-    let host = match entry.url.host {
-        Host::Ip(ip) => ip.to_string(),
-        Host::Name(name) => name,
-    };
-    let url = EndpointUrl { scheme, host, port: entry.url.port, base_path: entry.url.base_path };
-    EndpointSpec { name: entry.name, namespace: entry.namespace, url, labels: entry.labels }
+    EndpointSpec { name: entry.name, namespace: entry.namespace, url: entry.url, labels: entry.labels }
 }
 
 /// Reads an endpoints file's text. Warnings go to the log.

@@ -78,7 +78,7 @@ fn request(endpoint: &EndpointUrl, origin: &Origin, path: &str, options: &Scrape
 }
 
 fn origins(endpoint: &EndpointUrl, options: &ScrapeOptions) -> (Origin, Origin) {
-    let server_name = options.tls_server_name.clone().unwrap_or_else(|| endpoint.host.clone());
+    let server_name = options.tls_server_name.clone().unwrap_or_else(|| endpoint.host.bare().into_owned());
     let api = Origin { scheme: endpoint.scheme, port: endpoint.port, tls: options.tls.clone(), server_name };
     let scheme = options.scheme.unwrap_or(endpoint.scheme);
     (Origin { scheme, port: options.port.unwrap_or(endpoint.port), ..api.clone() }, api)

@@ -39,7 +39,7 @@ pub(crate) async fn run(arguments: Explain) -> Result<String, Failure> {
 }
 
 async fn get(admin: &EndpointUrl, path: &str) -> Result<(u16, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect((admin.host.as_str(), admin.port)).await?;
+    let stream = TcpStream::connect((&*admin.host.bare(), admin.port)).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = hyper::Request::get(path).header("host", admin.authority()).body(Empty::<Bytes>::new())?;
     let exchange = async {

@@ -27,7 +27,7 @@ pub(crate) async fn run(arguments: Up, registry: Registry) -> Result<String, Fai
     let mut workers = Vec::new();
     let urls = if urls.is_empty() {
         workers = start_workers(&arguments).await?;
-        workers.iter().map(|worker| EndpointUrl::http(worker.addr().ip().to_string(), worker.addr().port())).collect()
+        workers.iter().map(|worker| EndpointUrl::from(worker.addr())).collect()
     } else {
         urls
     };
