@@ -177,7 +177,7 @@ impl Forward<'_> {
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = target(self.uri, &routed.endpoint.spec().url.base_path);
-        *request.headers_mut() = for_endpoint(self.head.headers, self.survey, self.uri, &added);
+        *request.headers_mut() = for_endpoint(self.head.headers, self.survey, &added);
         request
     }
 

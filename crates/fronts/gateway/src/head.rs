@@ -17,7 +17,6 @@ pub(crate) const X_WEIR_ENDPOINT: HeaderName = HeaderName::from_static(WEIR_ENDP
 pub(crate) const X_WEIR_REASON: HeaderName = HeaderName::from_static(WEIR_REASON);
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -92,12 +91,12 @@ pub(crate) struct Added<'a> {
 }
 
 /// The headers for an endpoint: the client's, less what is not for it, and what the gateway knows.
-pub(crate) fn for_endpoint(client: &HeaderMap, survey: &Survey, uri: &Uri, added: &Added<'_>) -> HeaderMap {
+pub(crate) fn for_endpoint(client: &HeaderMap, survey: &Survey, added: &Added<'_>) -> HeaderMap {
     let mut out = client.clone();
     for name in &survey.dropped {
         out.remove(name);
     }
-    let host = out.insert(HOST, added.host.clone());
+    out.insert(HOST, added.host.clone());
     match added.authorization {
         Some(authorization) => drop(out.insert(AUTHORIZATION, authorization.clone())),
         None if added.drop_authorization => drop(out.remove(AUTHORIZATION)),
@@ -106,10 +105,6 @@ pub(crate) fn for_endpoint(client: &HeaderMap, survey: &Survey, uri: &Uri, added
     out.insert(X_REQUEST_ID, added.id.clone());
     out.insert(X_FORWARDED_FOR, joined(survey.forwarded_for.as_ref(), added.client));
     out.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if added.https { "https" } else { "http" }));
-    match host.or_else(|| uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok())) {
-        Some(host) => drop(out.insert(X_FORWARDED_HOST, host)),
-        None => drop(out.remove(X_FORWARDED_HOST)),
-    }
     out.append(VIA, if added.h2 { VIA_H2 } else { VIA_H1 });
     out
 }

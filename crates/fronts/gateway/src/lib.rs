@@ -4,7 +4,8 @@
 //! configuration for each request's endpoint, and relays. A reload stores another `Live`; requests under way keep theirs.
 //!
 //! Invariants:
-//! - a request is sent to another endpoint only before the first byte of a response's body was passed on;
+//! - a request is sent to another endpoint only before the first byte of a response's body is there; the head waits for that
+//!   byte, so an engine that sends its head early and dies in the queue or in the prefill is replaced, too;
 //! - the connection to an endpoint is polled by the task that serves the client, so a client that leaves closes it;
 //! - every piece of a response is passed on when it comes; an answer that an endpoint broke off never looks complete.
 //!

@@ -40,6 +40,8 @@ use crate::{
 const BACKLOG: u32 = 4096;
 /// What hyper holds of one connection's bytes at most: large prompts come in few reads.
 const READ_BYTES: usize = 512 * 1024;
+/// Headers that hyper parses without an allocation, and at most unless told otherwise.
+const HYPER_HEADERS: usize = 100;
 /// After an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// HTTP/2 windows: a long prompt should not wait for window updates.
@@ -128,7 +130,7 @@ impl Gateway {
         loop {
             let timeouts = self.shared.live.load().settings.timeouts;
             sleep(timeouts.header).await;
-            roster.look(timeouts.header, timeouts.idle.max(timeouts.header));
+            roster.look(timeouts.header, timeouts.idle.max(timeouts.header), timeouts.total);
         }
     }
 }
@@ -238,6 +240,9 @@ impl Acceptor {
         } else {
             let mut builder = http1::Builder::new();
             builder.max_buf_size(READ_BYTES.max(limits.header_bytes));
+            if limits.headers > HYPER_HEADERS {
+                builder.max_headers(limits.headers);
+            }
             let connection = builder.serve_connection(io, service);
             Self::drive(connection, http1::Connection::graceful_shutdown, &member.watch).await
         };

@@ -136,10 +136,11 @@ impl Roster {
         }
     }
 
-    /// Looks at all connections. `period` is the time since the last look, `idle` how long a connection may rest, or a write wait.
-    pub(crate) fn look(&self, period: Duration, idle: Duration) {
+    /// Looks at all connections. `period` is the time since the last look, `idle` how long a connection may rest, or a write wait,
+    /// `total` how long nothing may move while requests are under way.
+    pub(crate) fn look(&self, period: Duration, idle: Duration, total: Duration) {
         for (watch, seen) in self.list.lock().connections.values_mut() {
-            watch.order(seen.look(watch, period, idle));
+            watch.order(seen.look(watch, period, idle, total));
         }
     }
 }
@@ -156,10 +157,13 @@ struct Seen {
     quiet: u32,
     /// Looks in a row that found a write waiting.
     stuck: u32,
+    /// Looks in a row that found requests and no movement: an HTTP/2 client may keep its window shut, and then nobody polls the
+    /// response or its timer.
+    still: u32,
 }
 
 impl Seen {
-    fn look(&mut self, watch: &Watch, period: Duration, idle: Duration) -> Order {
+    fn look(&mut self, watch: &Watch, period: Duration, idle: Duration, total: Duration) -> Order {
         let (reads, writes, heads) = (watch.reads.load(Relaxed), watch.writes.load(Relaxed), watch.heads.load(Relaxed));
         let read = std::mem::replace(&mut self.reads, reads) != reads;
         let wrote = std::mem::replace(&mut self.writes, writes) != writes;
@@ -170,7 +174,8 @@ impl Seen {
         // Once may be a head that is just coming in.
         self.slow = count(resting && (read || self.slow > 0), self.slow);
         self.quiet = count(resting && !read, self.quiet);
-        if self.slow >= 2 || period * self.stuck > idle {
+        self.still = count(!resting && !asked && !read && !wrote, self.still);
+        if self.slow >= 2 || period * self.stuck > idle || period * self.still > total {
             Order::Cut
         } else if period * self.quiet > idle {
             Order::Finish
@@ -243,7 +248,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn look(seen: &mut Seen, watch: &Watch) -> Order {
-        seen.look(watch, SECOND * 30, SECOND * 100)
+        seen.look(watch, SECOND * 30, SECOND * 100, SECOND * 300)
     }
 
     #[test]
@@ -286,6 +291,14 @@ mod tests {
         assert_eq!(looks, [Order::None, Order::None, Order::None, Order::Cut]);
     }
     #[test]
+    fn requests_that_stand_still_for_longer_than_any_may_take_are_cut() {
+        let (mut seen, watch) = (Seen::default(), Watch::default());
+        watch.begin();
+        let looks: Vec<Order> = (0..12).map(|_| look(&mut seen, &watch)).collect();
+        assert_eq!((looks[10], looks[11]), (Order::None, Order::Cut));
+    }
+
+    #[test]
     fn orders_reach_those_who_listen_and_those_who_come_later() {
         let roster = Arc::new(Roster::default());
         let early = roster.join();
@@ -293,7 +306,7 @@ mod tests {
         let late = roster.join();
         assert_eq!((early.watch.orders(), late.watch.orders()), (Order::Finish, Order::Finish));
         roster.order_all(Order::Cut);
-        roster.look(SECOND, SECOND);
+        roster.look(SECOND, SECOND, SECOND);
         assert_eq!(early.watch.orders(), Order::Cut);
         drop((early, late));
         assert!(roster.list.lock().connections.is_empty());

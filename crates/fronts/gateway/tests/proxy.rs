@@ -91,6 +91,19 @@ async fn methods_and_paths_that_are_not_parsed_pass_through() {
 }
 
 #[tokio::test]
+async fn an_answer_to_head_has_a_length_and_no_body() {
+    let (engine, heard) = listening("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n").await;
+    let rig = Rig::over(&[engine.address], settings()).await;
+    let mut client = rig.client().await;
+    for _ in 0..2 {
+        client.send("HEAD /v1/files/x HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 11\r\n"), "{head}");
+    }
+    assert_eq!((heard.lock().len(), engine.connections()), (2, 1));
+}
+
+#[tokio::test]
 async fn an_endpoints_url_may_have_a_path() {
     let (engine, heard) = listening(OK).await;
     let pool = weir_pool::Pool::new("p");

@@ -23,7 +23,7 @@ use super::{nudge::Nudge, outgoing::Outgoing};
 use crate::wire::Wire;
 
 /// Rounds in one turn before the task lets others run.
-const ROUNDS: u32 = 64;
+const ROUNDS: u32 = 8;
 
 pub(crate) struct Conn {
     sender: SendRequest<Outgoing>,
