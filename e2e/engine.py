@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
+import ssl
 import threading
 from dataclasses import dataclass, field
 
@@ -18,11 +20,15 @@ class Seen:
 
 @dataclass
 class Engine:
-    """Serves one model. `key`: what `Authorization: Bearer` must say. `fail`: status of every generation request."""
+    """Serves one model. `key`: what `Authorization: Bearer` must say. `fail`: status of every generation request.
+    `host`: address to listen on. `tls`: certificate and key to speak TLS with.
+    """
 
     model: str = "bare/model"
     key: str | None = None
     fail: int | None = None
+    host: str = "127.0.0.1"
+    tls: tuple[str, str] | None = None
     seen: list[Seen] = field(default_factory=list)
 
     def __enter__(self) -> Engine:
@@ -62,9 +68,16 @@ class Engine:
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 128
+            address_family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.server = Server((self.host, 0), Handler)
+        if self.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.port = self.server.server_address[1]
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        self.url = f"{'https' if self.tls else 'http'}://{shown}:{self.port}"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 

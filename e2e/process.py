@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import httpx
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BINARY = pathlib.Path(os.environ.get("WEIR_BIN") or ROOT / "target/release/weir").resolve()
@@ -155,6 +157,21 @@ def metric(page: str, name: str, **labels: str) -> float:
             found = (found or 0.0) + float(match[3])
     assert found is not None, f"no {name} with {labels} on the page"
     return found
+
+
+def certificate(folder: pathlib.Path, name: str) -> None:
+    """A self-signed certificate whose subject is `name`, renamed into place as tools that renew certificates do."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is missing, and with it certificates")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-addext", "basicConstraints=critical,CA:FALSE",
+         "-keyout", folder / "new.key", "-out", folder / "new.crt"],
+        check=True, capture_output=True,
+    )
+    (folder / "new.key").rename(folder / "tls.key")
+    (folder / "new.crt").rename(folder / "tls.crt")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,11 @@
 """Model servers that are not vLLM: no metrics, keys of their own, and what reaches them."""
 
+import pathlib
+import socket
+
 import httpx
 import process
+import pytest
 from engine import Engine
 
 CHAT = "/v1/chat/completions"
@@ -78,3 +82,39 @@ def test_errors_of_engines(started: list[process.Process]) -> None:
         assert [chat(router).status_code for _ in range(10)] == [200] * 10
         assert len(sound.posts(CHAT)) == 10
         assert 1 <= len(broken.posts(CHAT)) <= 10
+
+
+def test_host_names(started: list[process.Process]) -> None:
+    with Engine() as engine:
+        router = process.up("--endpoint", f"http://localhost:{engine.port}")
+        started.append(router)
+        process.eventually("it is ready", lambda: router.ready_endpoints() == 1)
+        assert chat(router).status_code == 200
+        assert engine.posts(CHAT)[0].headers["host"] == f"localhost:{engine.port}"
+
+
+def test_ipv6(started: list[process.Process]) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with Engine(host="::1") as engine:
+        router = up(started, engine)
+        assert chat(router).status_code == 200
+        assert engine.posts(CHAT)[0].headers["host"] == f"[::1]:{engine.port}"
+
+
+def test_engines_behind_tls(started: list[process.Process], write, tmp_path: pathlib.Path) -> None:
+    process.certificate(tmp_path, "engine")
+    with Engine(tls=(str(tmp_path / "tls.crt"), str(tmp_path / "tls.key"))) as engine:
+        text = ("apiVersion: weir.dev/v1alpha1\nkind: RouterConfig\nlisten: {http: '127.0.0.1:0', admin: '127.0.0.1:0'}\n"
+                f"pools:\n- name: chat\n  models: [bare/model]\n  endpoints:\n    static: [{{url: '{engine.url}'}}]\n")
+        router = process.serve(write("trusting.yaml", text + "  tls: {caFile: tls.crt}\n"))
+        started.append(router)
+        process.eventually("it is ready", lambda: router.ready_endpoints() == 1)
+        assert chat(router).status_code == 200
+        doubting = process.serve(write("doubting.yaml", text))
+        started.append(doubting)
+        answer = chat(doubting)
+        assert answer.status_code in (502, 503) and answer.headers["x-weir-reason"] in ("upstream_tls_failed", "no_endpoints")
+    assert len(engine.posts(CHAT)) == 1

@@ -101,3 +101,17 @@ def test_schema_is_json_schema() -> None:
     assert done.returncode == 0
     schema = json.loads(done.stdout)
     assert {"listen", "pools"} <= set(schema["properties"])
+
+
+def test_workers_on_free_ports() -> None:
+    sim = process.Process("sim", "--host", "127.0.0.1", "--port", "0", "--count", "3", "--model", "some/model")
+    try:
+        process.eventually("three workers are named", lambda: sim.text("out").count("weir sim: some/model on http://127.0.0.1:") == 3)
+        ports = {line.rsplit(":", 1)[1] for line in sim.text("out").splitlines()}
+        assert len(ports) == 3 and "0" not in ports
+        for port in ports:
+            assert httpx.get(f"http://127.0.0.1:{port}/v1/models").json()["data"][0]["id"] == "some/model"
+        sim.signal(process.SIGTERM)
+        assert sim.wait() == 0
+    finally:
+        sim.stop()

@@ -3,32 +3,16 @@
 import asyncio
 import json
 import pathlib
-import shutil
 import ssl
 import subprocess
 
 import httpx
 import process
-import pytest
 from process import MODEL
 
 STREAMS = 1000
 TOKENS = 120
 OTHER = "other-model"
-
-
-def certificate(folder: pathlib.Path, name: str) -> None:
-    """A self-signed certificate whose subject is `name`, renamed into place as tools that renew certificates do."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is missing, and with it certificates")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-         "-keyout", folder / "new.key", "-out", folder / "new.crt"],
-        check=True, capture_output=True,
-    )
-    (folder / "new.key").rename(folder / "tls.key")
-    (folder / "new.crt").rename(folder / "tls.crt")
 
 
 def served_name(port: int) -> str:
@@ -91,7 +75,7 @@ async def stream(port: int, number: int, begun: list[int], context: ssl.SSLConte
 
 
 def test_a_reload_drops_no_stream(started: list[process.Process], tmp_path: pathlib.Path) -> None:
-    certificate(tmp_path, "first")
+    process.certificate(tmp_path, "first")
     slow = ("--time-to-first-token", "50ms", "--inter-token-latency", "60ms", "--max-num-seqs", "400", "--max-model-len", "4096")
     with process.workers(4, *slow) as fleet, process.workers(1, model=OTHER) as other:
         http, https = process.free_port(), process.free_port()
@@ -115,7 +99,7 @@ def test_a_reload_drops_no_stream(started: list[process.Process], tmp_path: path
                         task.result()  # raises what went wrong
                         raise AssertionError("a stream ended before all had begun: make them longer")
             # Certificates, weights, a pool more, and one endpoint of the old pool less.
-            await asyncio.to_thread(certificate, tmp_path, "second")
+            await asyncio.to_thread(process.certificate, tmp_path, "second")
             config.write_text(document({"chat": fleet[:3], "other": other}, 5, http, https))
             router.signal(process.SIGHUP)
             await asyncio.to_thread(process.eventually, "the new pool is there", lambda: OTHER in httpx.get(
