@@ -57,8 +57,8 @@ def script(page: pathlib.Path, name: str) -> str:
             continue
         place = f"{name}:{line}"
         parts.append(f"echo '--- {place}'")
-        if "WEIR_BIN" in os.environ:
-            # It was built before; elsewhere than cargo would put it if somebody chose another.
+        if "WEIR_CARGO_RUN" not in os.environ:
+            # The binary is another one than cargo would build.
             code = code.replace("cargo run --release -- ", "weir ")
         if "background" in words:
             count = re.search(r"sim .*--count (\d+)", code)
