@@ -1,5 +1,5 @@
 //! Time of one decision, from the body to the endpoint and out of the ledger again: `cargo run --release -p weir-router --example
-//! route_cost`. Prints the smallest mean of several rounds.
+//! route_cost [ENDPOINTS]`. Prints the smallest mean of several rounds.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -16,18 +16,41 @@ use weir_pool::{EndpointSpec, EndpointUrl, Pool};
 use weir_protocol::Api;
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, End, PoolRuntime, RequestHead, Router, RouterMetrics, Shared};
 
-fn body(conversation: usize, bytes: usize) -> Bytes {
-    let text =
-        format!("conversation {conversation}: the weather in the town by the river was as it always is. ").repeat(bytes / 90 + 1);
-    format!(r#"{{"model":"m","messages":[{{"role":"system","content":"Be brief."}},{{"role":"user","content":"{text}"}}]}}"#)
-        .into()
+/// A system prompt that all share and four turns, with the line ends and quotes that real prompts have; or one long turn.
+fn body(conversation: u64, bytes: usize) -> Bytes {
+    let message = |seed, length| format!(r#"{{"role":"user","content":{}}}"#, serde_json::Value::from(prose(seed, length)));
+    let turns: Vec<String> = if bytes > 10_000 {
+        vec![message(conversation, bytes)]
+    } else {
+        let own = (0..4).map(|turn| message(100 + conversation * 4 + turn, bytes / 8));
+        std::iter::once(message(1, bytes / 2)).chain(own).collect()
+    };
+    format!(r#"{{"max_tokens":32,"messages":[{}],"model":"m","stream":false,"temperature":0.7}}"#, turns.join(",")).into()
+}
+
+fn prose(seed: u64, length: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut text = String::with_capacity(length + 16);
+    while text.len() < length {
+        text.extend((0..random.usize(2..9)).map(|_| random.lowercase()));
+        text.push_str(match random.u8(0..40) {
+            0 => ".\n",
+            1 => "\" ",
+            _ => " ",
+        });
+    }
+    text
 }
 
 fn main() {
     let mut plugins = Registry::default();
     weir_schedule::register(&mut plugins);
     let plan = Arc::new(compile(&EndpointPickerConfig::builtin(), &plugins, CompileOptions::default()).unwrap());
+    let only: Option<usize> = std::env::args().nth(1).and_then(|text| text.parse().ok());
     for (endpoints, bytes) in [(2, 2_500), (8, 2_500), (100, 2_500), (8, 400_000)] {
+        if only.is_some_and(|only| only != usize::from(endpoints)) {
+            continue;
+        }
         let metrics = RouterMetrics::register(&mut prometheus_client::registry::Registry::default());
         let shared = Shared::new(Clock::default(), DecisionLog::new(DecisionLogConfig::default()), metrics);
         let pool = Arc::new(Pool::new("p"));

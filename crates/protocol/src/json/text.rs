@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 /// A range of bytes of the scanned body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,37 +94,18 @@ const GATHER: usize = 512;
 /// Runs from this length on are worth a call of their own.
 const LONG_RUN: usize = 256;
 
-/// So many words without an escape promise a longer run, worth a search for its end.
-const PLAIN_WORDS: u32 = 4;
-
 fn decode(mut raw: &[u8], f: &mut impl FnMut(&[u8])) {
     let mut out = Gather { buffer: [0; GATHER], used: 0, f };
-    let mut plain_words = 0;
-    while let Some(word) = raw.first_chunk::<8>() {
-        let hits = zeros(u64::from_le_bytes(*word) ^ repeat(b'\\'));
-        let run = if hits == 0 { 8 } else { hits.trailing_zeros() as usize / 8 };
-        out.push_start(word, run);
-        raw = &raw[run..];
-        if hits != 0 {
-            raw = out.push_escape(raw);
-            plain_words = 0;
-            continue;
+    loop {
+        // Where escapes are dense, the next one is often in the next word: cheaper to find than a call.
+        let near = raw.first_chunk().map_or(0, |word| zeros(u64::from_le_bytes(*word) ^ repeat(b'\\')));
+        let run = if near == 0 { memchr(b'\\', raw) } else { Some(near.trailing_zeros() as usize / 8) };
+        let (plain, rest) = raw.split_at(run.unwrap_or(raw.len()));
+        out.push(plain);
+        if rest.is_empty() {
+            break;
         }
-        plain_words += 1;
-        if plain_words == PLAIN_WORDS {
-            plain_words = 0;
-            let (plain, rest) = raw.split_at(memchr(b'\\', raw).unwrap_or(raw.len()));
-            out.push(plain);
-            raw = rest;
-        }
-    }
-    while let Some((byte, rest)) = raw.split_first() {
-        if *byte == b'\\' {
-            raw = out.push_escape(raw);
-        } else {
-            out.push(&[*byte]);
-            raw = rest;
-        }
+        raw = out.push_escape(rest);
     }
     out.flush();
 }
@@ -147,13 +128,6 @@ impl<F: FnMut(&[u8])> Gather<'_, F> {
         if self.used + len > GATHER {
             self.flush();
         }
-    }
-
-    /// Appends the first `len` bytes of `word`. Storing it whole is a single instruction.
-    fn push_start(&mut self, word: &[u8; 8], len: usize) {
-        self.make_room(8);
-        self.buffer[self.used..self.used + 8].copy_from_slice(word);
-        self.used += len;
     }
 
     fn push(&mut self, run: &[u8]) {
@@ -217,29 +191,21 @@ const fn repeat(byte: u8) -> u64 {
 pub(super) fn plain_len(text: &[u8]) -> usize {
     let mut at = 0;
     loop {
-        for _ in 0..WIDE / 8 {
-            let Some(word) = text[at..].first_chunk::<8>() else {
-                let rest = text[at..].iter();
-                return at + rest.take_while(|&&b| b >= 0x20 && b != b'"' && b != b'\\').count();
-            };
-            let hits = special(u64::from_le_bytes(*word));
-            if hits != 0 {
-                return at + hits.trailing_zeros() as usize / 8;
-            }
-            at += 8;
+        // Looked at twice, so in pieces that stay in the nearest cache.
+        let piece = &text[at..text.len().min(at + PIECE)];
+        let run = memchr2(b'"', b'\\', piece).unwrap_or(piece.len());
+        // Compiles to vector minima.
+        if piece[..run].iter().fold(u8::MAX, |least, &b| least.min(b)) < 0x20 {
+            return at + piece[..run].iter().take_while(|&&b| b >= 0x20).count();
         }
-        while let Some(wide) = text[at..].first_chunk::<WIDE>() {
-            // Compiles to vector compares: no branch inside, one per block.
-            let hit = wide.iter().fold(0u8, |hit, &b| hit | u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\'));
-            if hit != 0 {
-                break;
-            }
-            at += WIDE;
+        at += run;
+        if run < piece.len() || at == text.len() {
+            return at;
         }
     }
 }
 
-const WIDE: usize = 32;
+const PIECE: usize = 4096;
 
 /// The high bit of each byte that is a quote, a backslash or below 0x20. Only the lowest set bit
 /// is exact: the subtraction may carry into bytes above it.
