@@ -13,6 +13,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use http::{HeaderMap, Method};
 use serde::Serialize;
+use weir_api::Reason;
 use weir_plan::{PickError, Plan, RequestView, Targets};
 use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Time};
 use weir_protocol::{Api, scan};
@@ -165,32 +166,50 @@ impl Router {
     /// # Errors
     /// The body is not what its API takes, nobody serves the model, or no endpoint can take the request.
     pub fn route(&self, head: &RequestHead<'_>, body: &Bytes) -> Result<Routed, Refusal> {
-        self.attempt(head, body, Vec::new())
+        self.attempt(head, body, &mut Vec::new())
     }
 
-    /// Gives a request another endpoint than those that it was sent to already. `routed` is given up: its entry in the ledger
-    /// ends now.
+    /// Gives a request another endpoint than those that it was sent to already, the last of which failed it for the reason
+    /// `failed`. Its entry in that one's ledger ends now, whatever comes of it.
     ///
     /// # Errors
-    /// As [`Router::route`].
-    pub fn reroute(&self, mut routed: Routed, head: &RequestHead<'_>, body: &Bytes) -> Result<Routed, Refusal> {
-        routed.finished = true;
+    /// As [`Router::route`]; the request is then handed back, to be finished.
+    pub fn reroute(
+        &self,
+        mut routed: Routed,
+        failed: Reason,
+        head: &RequestHead<'_>,
+        body: &Bytes,
+    ) -> Result<Routed, Box<(Routed, Refusal)>> {
         routed.charge = None;
-        let mut tried = std::mem::take(&mut routed.tried);
-        tried.push(Arc::clone(&routed.endpoint));
-        routed.metrics.retries.inc();
-        self.attempt(head, body, tried)
+        routed.tried.push(Arc::clone(&routed.endpoint));
+        match self.attempt(head, body, &mut routed.tried) {
+            Ok(next) => {
+                routed.moved_on(failed);
+                Ok(next)
+            }
+            Err(refusal) => Err(Box::new((routed, refusal))),
+        }
     }
 
-    fn attempt(&self, head: &RequestHead<'_>, body: &Bytes, tried: Vec<Arc<Endpoint>>) -> Result<Routed, Refusal> {
+    /// `tried` goes into the result, or stays as it is.
+    fn attempt(&self, head: &RequestHead<'_>, body: &Bytes, tried: &mut Vec<Arc<Endpoint>>) -> Result<Routed, Refusal> {
         scratch::with(|scratch| {
             let started = self.now();
             let pool_index = self.resolve(head, body, scratch)?;
             let runtime = &self.pools[pool_index];
-            let decided = self.decide(runtime, head, body, &tried, started, scratch);
-            decided
-                .map(|decision| self.send_to(decision, runtime, pool_index, head, body, tried, scratch))
-                .inspect_err(|refusal: &Refusal| runtime.metrics.refused(refusal.outcome.reason.as_str()))
+            match self.decide(runtime, head, body, tried, started, scratch) {
+                Ok(decision) => {
+                    let tried = std::mem::take(tried);
+                    Ok(self.send_to(decision, runtime, pool_index, head, body, tried, scratch))
+                }
+                Err(refusal) => {
+                    if tried.is_empty() {
+                        runtime.metrics.refused(refusal.outcome.reason.as_str());
+                    }
+                    Err(refusal)
+                }
+            }
         })
     }
 

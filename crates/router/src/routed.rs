@@ -1,6 +1,6 @@
 //! A request that has its endpoint.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -94,18 +94,22 @@ impl Routed {
                 Some(reason.as_str())
             }
         };
-        if let Some(record) = self.record {
-            let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-            self.shared.decisions.note(
-                record,
-                Outcome {
-                    status: self.status,
-                    reason,
-                    first_byte_us: self.first_byte.map(|at| micros(at.since(self.decided))),
-                    total_us: micros(total),
-                },
-            );
-        }
+        self.note(reason, total);
+    }
+
+    /// The request went to another endpoint: this try is no end of it.
+    pub(crate) fn moved_on(mut self, failed: Reason) {
+        self.finished = true;
+        self.metrics.retries.inc();
+        self.note(Some(failed.as_str()), self.shared.clock.now().since(self.decided));
+    }
+
+    fn note(&self, reason: Option<&'static str>, total: Duration) {
+        let Some(record) = self.record else { return };
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let first_byte_us = self.first_byte.map(|at| micros(at.since(self.decided)));
+        let outcome = Outcome { status: self.status, reason, first_byte_us, total_us: micros(total) };
+        self.shared.decisions.note(record, outcome);
     }
 }
 

@@ -113,16 +113,25 @@ fn a_retry_goes_elsewhere_until_nobody_is_left() {
     let mut routed = route(&fixture.router, "r", &body).unwrap();
     let mut seen = vec![name(&routed)];
     for attempt in 2..=3 {
-        routed = fixture.router.reroute(routed, &head("r", &headers), &body).unwrap();
+        routed = fixture.router.reroute(routed, Reason::UpstreamReset, &head("r", &headers), &body).unwrap();
         assert_eq!(routed.attempts(), attempt);
         assert!(!seen.contains(&name(&routed)));
         seen.push(name(&routed));
     }
-    let refusal = fixture.router.reroute(routed, &head("r", &headers), &body).unwrap_err();
+    let (stuck, refusal) = *fixture.router.reroute(routed, Reason::UpstreamReset, &head("r", &headers), &body).unwrap_err();
     assert_eq!((refusal.outcome.status, refusal.outcome.reason), (503, Reason::NoEndpoints));
     assert!(refusal.retry_after.is_some());
     assert!(fixture.pool.snapshot().endpoints.iter().all(|one| one.ledger.requests() == 0));
-    assert_eq!(fixture.shared.decisions.explain("r").iter().map(|one| one.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+    stuck.finish(End::Failed(Reason::UpstreamConnectFailed));
+    let told: Vec<_> = fixture
+        .shared
+        .decisions
+        .explain("r")
+        .into_iter()
+        .map(|one| (one.attempt, one.outcome.unwrap().reason.unwrap()))
+        .collect();
+    let (reset, connect) = ("upstream_reset".to_owned(), "upstream_connect_failed".to_owned());
+    assert_eq!(told, [(1, reset.clone()), (2, reset), (3, connect)]);
 }
 
 #[test]

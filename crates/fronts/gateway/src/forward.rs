@@ -71,7 +71,7 @@ impl Forward<'_> {
             let again = stream.is_none() && tries < policy.max_attempts;
             let (outcome, reason) = match self.attempt(&routed, stream.take(), now).await {
                 Ok(exchange) if !is_unavailable(exchange.head.status) => {
-                    return self.respond(exchange, Some(routed), place, ticket);
+                    return self.respond(exchange, routed, place, ticket);
                 }
                 Ok(exchange) => (Ok(exchange), Reason::UpstreamUnavailable),
                 Err(failure) => {
@@ -81,18 +81,20 @@ impl Forward<'_> {
             };
             tracing::debug!(endpoint = routed.endpoint.id(), reason = reason.as_str(), tries, "a try failed");
             if !again || reason.retry() != Retry::OtherEndpoint {
-                return self.give_up(outcome, Some(routed), place, reason, ticket);
+                return self.give_up(outcome, routed, place, reason, ticket);
             }
             if !self.shared.budget.withdraw(policy, live.router.now()) {
                 self.shared.metrics.budget_exhausted.inc();
-                return self.give_up(outcome, Some(routed), place, Reason::RetryBudgetExhausted, ticket);
+                return self.give_up(outcome, routed, place, Reason::RetryBudgetExhausted, ticket);
             }
-            routed = match live.router.reroute(routed, &self.head, &body) {
+            routed = match live.router.reroute(routed, reason, &self.head, &body) {
                 Ok(other) => other,
-                // There is no other endpoint: what this one did explains more than that.
-                Err(_) => return self.give_up(outcome, None, place, reason, ticket),
+                Err(stuck) => {
+                    // There is no other endpoint: what this one did explains more than that.
+                    let (routed, _) = *stuck;
+                    return self.give_up(outcome, routed, place, reason, ticket);
+                }
             };
-            self.shared.metrics.retries.inc();
             tries += 1;
             now = Instant::now();
         }
@@ -182,15 +184,13 @@ impl Forward<'_> {
     }
 
     /// Passes an endpoint's answer on.
-    fn respond(&self, exchange: Exchange, mut routed: Option<Routed>, place: Place, mut ticket: Ticket) -> Response<Reply> {
+    fn respond(&self, exchange: Exchange, mut routed: Routed, place: Place, mut ticket: Ticket) -> Response<Reply> {
         let Exchange { head, first, length, state } = exchange;
         let (status, mut headers) = (head.status, head.headers);
         clean_response(&mut headers);
         let now = self.live.router.now();
-        if let Some(routed) = &mut routed {
-            routed.response_head(status, &mut headers);
-            routed.first_byte(now);
-        }
+        routed.response_head(status, &mut headers);
+        routed.first_byte(now);
         if self.live.settings.endpoint_header {
             if let Some(transport) = Transport::of(&place.endpoint) {
                 headers.insert(X_WEIR_ENDPOINT, transport.authority.clone());
@@ -219,7 +219,7 @@ impl Forward<'_> {
     }
 
     /// The last try failed.
-    fn give_up(&self, outcome: Try, routed: Option<Routed>, place: Place, reason: Reason, mut ticket: Ticket) -> Response<Reply> {
+    fn give_up(&self, outcome: Try, routed: Routed, place: Place, reason: Reason, mut ticket: Ticket) -> Response<Reply> {
         if let Ok(exchange) = outcome {
             // An engine that says itself why it cannot serve is quoted.
             ticket.reason = Some(reason);
@@ -227,9 +227,7 @@ impl Forward<'_> {
             response.headers_mut().insert(X_WEIR_REASON, HeaderValue::from_static(reason.as_str()));
             return response;
         }
-        if let Some(routed) = routed {
-            routed.finish(End::Failed(reason));
-        }
+        routed.finish(End::Failed(reason));
         refused(&refusal(reason), ticket)
     }
 }

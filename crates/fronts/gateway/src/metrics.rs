@@ -32,7 +32,6 @@ pub(crate) struct Metrics {
     pub(crate) connect_failures: Counter,
     pub(crate) reused: Counter,
     pub(crate) stale: Counter,
-    pub(crate) retries: Counter,
     pub(crate) budget_exhausted: Counter,
     pub(crate) connections: Gauge<i64, AtomicI64>,
     pub(crate) in_flight: Gauge<i64, AtomicI64>,
@@ -60,7 +59,6 @@ impl Metrics {
         };
         let reused = counter("weir_gateway_upstream_reused", "Requests that were sent on a connection that was open already");
         let stale = counter("weir_gateway_upstream_stale", "Connections that turned out to be closed when they were used again");
-        let retries = counter("weir_gateway_retries", "Requests that were sent to another endpoint");
         let budget_exhausted = counter("weir_gateway_retry_budget_exhausted", "Retries that were not made for lack of budget");
         let broken_streams = counter("weir_gateway_broken_streams", "Responses that an endpoint broke off after the first byte");
         let mut gauge = |name: &str, help: &str| {
@@ -79,7 +77,6 @@ impl Metrics {
             connect_failures: result("failed"),
             reused,
             stale,
-            retries,
             budget_exhausted,
             connections,
             in_flight,

@@ -98,9 +98,8 @@ impl Tail {
 }
 
 impl Session {
-    /// `routed` is absent if the router has let go of the request already.
-    pub(crate) fn new(live: Arc<Live>, routed: Option<Routed>, place: Place, ticket: Ticket) -> Self {
-        Self { live, routed, place, ticket }
+    pub(crate) fn new(live: Arc<Live>, routed: Routed, place: Place, ticket: Ticket) -> Self {
+        Self { live, routed: Some(routed), place, ticket }
     }
 
     /// A piece of the response is here.

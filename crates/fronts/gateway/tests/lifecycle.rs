@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prometheus_client::registry::Registry;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use support::{Client, EVENTS, Engine, OK, Rig, chat, eventually, get, live_over, pool_of, settings};
 use tokio::{net::TcpStream, sync::Notify};
@@ -182,7 +183,7 @@ async fn a_reload_leaves_open_streams_alone() {
     assert_eq!(stream.chunk().await.unwrap(), b"data: 1\n\n");
 
     let pool = pool_of(&[new.address], "http");
-    rig.live.store(Arc::new(live_over(&pool, settings(), Upstream::default())));
+    rig.live.store(Arc::new(live_over(&pool, settings(), Upstream::default(), &mut Registry::default())));
     let answer = rig.client().await.ask(&chat(false)).await;
     assert_eq!(answer.header("x-weir-endpoint"), Some(new.address.to_string().as_str()));
 

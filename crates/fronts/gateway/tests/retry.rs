@@ -35,7 +35,7 @@ async fn all_are_served(rig: &Rig) {
     for _ in 0..100 {
         let answer = client.ask(&chat(false)).await;
         assert_eq!((answer.status, answer.text()), (200, "{\"ok\":true}"));
-        if rig.metric("weir_gateway_retries_total") > 1 {
+        if rig.metric("weir_retries_total{pool=\"p\"}") > 1 {
             return;
         }
     }
@@ -98,7 +98,7 @@ async fn what_the_client_did_wrong_is_not_tried_again() {
         let answer = client.ask(&chat(false)).await;
         assert_eq!((answer.status, answer.text(), answer.header("x-weir-reason")), (400, "wrong", None));
     }
-    assert_eq!(rig.metric("weir_gateway_retries_total"), 0);
+    assert_eq!(rig.metric("weir_retries_total{pool=\"p\"}"), 0);
     for index in 0..2 {
         assert_eq!(rig.endpoint(index).health.breaker.state(weir_pool::Time::ZERO), BreakerState::Closed);
     }
@@ -182,7 +182,7 @@ async fn a_connection_that_died_while_it_rested_is_not_the_endpoints_fault() {
         assert_eq!(client.ask(&chat(false)).await.status, 200);
     }
     assert_eq!(served.load(SeqCst), 4);
-    assert_eq!(rig.metric("weir_gateway_retries_total"), 0);
+    assert_eq!(rig.metric("weir_retries_total{pool=\"p\"}"), 0);
     assert_eq!(rig.metric("weir_gateway_upstream_stale_total"), 3);
 }
 
@@ -250,7 +250,7 @@ async fn a_body_that_is_passed_on_while_it_arrives_is_sent_once() {
     let rig = Rig::over(&[bad.address], settings()).await;
     let answer = rig.client().await.ask(&post("/v1/audio/transcriptions", "", &large)).await;
     assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_reset"));
-    assert_eq!(rig.metric("weir_gateway_retries_total"), 0);
+    assert_eq!(rig.metric("weir_retries_total{pool=\"p\"}"), 0);
 
     let rig = Rig::over(&[good.address], settings()).await;
     assert_eq!(rig.client().await.ask(&post("/v1/audio/transcriptions", "", &large)).await.status, 200);

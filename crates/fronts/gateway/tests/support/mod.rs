@@ -35,8 +35,8 @@ pub fn settings() -> Settings {
     settings
 }
 
-pub fn live_over(pool: &Arc<Pool>, settings: Settings, upstream: Upstream) -> Live {
-    Live { router: router_over(Arc::clone(pool)), upstreams: vec![upstream], settings }
+pub fn live_over(pool: &Arc<Pool>, settings: Settings, upstream: Upstream, registry: &mut Registry) -> Live {
+    Live { router: router_over(Arc::clone(pool), registry), upstreams: vec![upstream], settings }
 }
 
 impl Rig {
@@ -46,10 +46,10 @@ impl Rig {
     }
 
     pub async fn with(pool: Arc<Pool>, settings: Settings, upstream: Upstream, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
-        let live = Arc::new(ArcSwap::from_pointee(live_over(&pool, settings, upstream)));
+        let mut registry = Registry::default();
+        let live = Arc::new(ArcSwap::from_pointee(live_over(&pool, settings, upstream, &mut registry)));
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut registry = Registry::default();
         let gateway = Gateway::new(Arc::clone(&live), &mut registry);
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(gateway.serve(vec![listener], shutdown.clone(), Duration::from_secs(5)));

@@ -38,12 +38,12 @@ pub fn pool_of(engines: &[SocketAddr], scheme: &str) -> Arc<Pool> {
     Arc::new(pool)
 }
 
-pub fn router_over(pool: Arc<Pool>) -> Arc<Router> {
+pub fn router_over(pool: Arc<Pool>, registry: &mut Registry) -> Arc<Router> {
     let mut plugins = weir_plan::Registry::default();
     weir_schedule::register(&mut plugins);
     let config = EndpointPickerConfig::parse(PLAN).unwrap().value;
     let plan = Arc::new(compile(&config, &plugins, CompileOptions::default()).unwrap());
-    let metrics = RouterMetrics::register(&mut Registry::default());
+    let metrics = RouterMetrics::register(registry);
     let shared = Shared::new(Clock::default(), DecisionLog::new(DecisionLogConfig::default()), metrics);
     let runtime = PoolRuntime::new(pool, plan, Vec::new(), Duration::from_secs(2), &shared);
     Arc::new(Router::new(vec![runtime], shared))
