@@ -10,7 +10,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(
     name = "weir",
     version,
-    about,
     max_term_width = 110,
     after_help = "Examples:
   weir up                                            a router over four simulated workers
