@@ -65,7 +65,7 @@ pub const TEST_ENDPOINT_SELECTION: &str = "test-epp-endpoint-selection";
 /// Which profile a coordinator wants to be run.
 pub const EPP_PROFILE: &str = "epp-profile";
 
-/// On an answer: name of the endpoint that served.
+/// On an answer: `host:port` of the endpoint that served.
 pub const WEIR_ENDPOINT: &str = "x-weir-endpoint";
 /// On an error: the stable reason code, see [`crate::Reason`].
 pub const WEIR_REASON: &str = "x-weir-reason";

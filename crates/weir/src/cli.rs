@@ -120,7 +120,7 @@ pub(crate) struct Sim {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Every answer carries its request's id in the header x-request-id. Decisions are kept in a ring of 8 MiB, \
-about the last 4,000."
+enough for a few thousand requests."
 )]
 pub(crate) struct Explain {
     /// The request's id.
