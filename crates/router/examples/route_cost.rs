@@ -75,6 +75,7 @@ fn main() {
                     path: "/v1/chat/completions",
                     headers: &headers,
                     api: Some(Api::ChatCompletions),
+                    priority: 0,
                 };
                 let mut routed = router.route(&head, &bodies[i % 64]).unwrap();
                 routed.first_byte(router.now());

@@ -10,6 +10,7 @@
 //! Not here: sockets, retries in time, what to do with a response's bytes.
 
 mod clock;
+mod decide;
 mod decisions;
 mod explain;
 mod metrics;
@@ -26,5 +27,5 @@ pub use self::{
     metrics::RouterMetrics,
     refusal::Refusal,
     route::{PoolRuntime, PoolStatus, RequestHead, Router, Shared},
-    routed::{End, Routed},
+    routed::{End, Proxy, Routed},
 };

@@ -14,15 +14,17 @@ use fastrand::Rng;
 use http::{HeaderMap, Method};
 use serde::Serialize;
 use weir_api::Reason;
-use weir_plan::{PickError, Plan, RequestView, Targets};
+use weir_plan::{Outgoing, Plan};
 use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Time};
 use weir_protocol::{Api, scan};
 
 use crate::{
     Clock, DecisionLog, Refusal, Routed, RouterMetrics,
+    decide::{self, Incoming},
     decisions::{Candidate, Context},
     metrics::PoolMetrics,
     models::{ModelIndex, Resolved},
+    routed::Proxy,
     scratch::{self, Scratch},
 };
 
@@ -81,6 +83,8 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// Its API; `None` if its path is not parsed, so that it is routed by load alone.
     pub api: Option<Api>,
+    /// Its priority: 0 without an objective, negative if it may be shed.
+    pub priority: i32,
 }
 
 /// How many endpoints a pool has, for `/readyz` and the status line.
@@ -244,45 +248,19 @@ impl Router {
         started: Time,
         scratch: &mut Scratch,
     ) -> Result<Decision, Refusal> {
-        let Scratch { scanned, attributes, states, candidates, cycle, random } = scratch;
+        let Scratch { scanned, random, decide, .. } = scratch;
         let snapshot = runtime.pool.snapshot();
-        let endpoints = snapshot.endpoints.as_slice();
         let random = match random {
             Some((generation, random)) if *generation == self.generation => random,
             _ => &mut random.insert((self.generation, Rng::with_seed(runtime.plan.seed))).1,
         };
         let scanned = head.api.map(|_| &*scanned);
-        let model = scanned.and_then(|found| found.model(body)).unwrap_or_default();
-        let view = RequestView { id: head.id, now: started, api: head.api, model: &model, headers: head.headers, body, scanned };
-
-        list_candidates(endpoints, tried, started, candidates);
-        states.clear();
-        states.extend(endpoints.iter().map(|endpoint| endpoint.state(started, runtime.stale_after)));
-        attributes.reset(runtime.plan.prefix_columns.len());
-        weir_schedule::produce(&runtime.plan, &view, endpoints, attributes);
-
-        loop {
-            if candidates.is_empty() {
-                return Err(PickError::NoEndpoints { known: endpoints.len() }.into());
-            }
-            let picked = weir_schedule::run(&runtime.plan, &view, endpoints, states, candidates, attributes, cycle, random)?;
-            let chosen = picked.primary;
-            if endpoints[chosen as usize].health.breaker.acquire(started) {
-                let targets = Targets { endpoints, primary: cycle.targets(picked.profile), prefill: cycle.prefill_targets() };
-                for plugin in &runtime.plan.pre_request {
-                    plugin.plugin.picked(&view, &targets, attributes);
-                }
-                return Ok(Decision {
-                    snapshot: Arc::clone(&snapshot),
-                    profile: picked.profile,
-                    chosen,
-                    started,
-                    max_tokens: scanned.and_then(|found| found.max_tokens()),
-                });
-            }
-            // Another request became the probe of that endpoint in between.
-            candidates.retain(|index| *index != chosen);
-        }
+        let incoming = Incoming { head, body, scanned, now: started, stale_after: runtime.stale_after, tried };
+        let picked = decide::decide(&runtime.plan, &incoming, &snapshot.endpoints, decide, random, |_| {})?;
+        let max_tokens = scanned.and_then(|found| found.max_tokens());
+        let (profile, chosen) = (picked.profile, picked.primary);
+        let outgoing = std::mem::take(&mut decide.outgoing);
+        Ok(Decision { snapshot, profile, chosen, started, max_tokens, outgoing })
     }
 
     /// Enters the request in the ledger and the decision log.
@@ -298,7 +276,7 @@ impl Router {
         scratch: &Scratch,
     ) -> Routed {
         let endpoint = Arc::clone(&decision.snapshot.endpoints[decision.chosen as usize]);
-        let attributes = &scratch.attributes;
+        let attributes = &scratch.decide.attributes;
         let prompt_tokens = attributes.prompt_tokens.unwrap_or(0);
         let uncached = attributes.uncached_tokens.get(decision.chosen as usize).copied().unwrap_or(prompt_tokens);
         let output = runtime.plan.in_flight.map_or(0, |policy| policy.output_tokens(prompt_tokens, decision.max_tokens));
@@ -323,6 +301,9 @@ impl Router {
             shared: Arc::clone(&self.shared),
             metrics: Arc::clone(metrics),
             charge: Some(charge),
+            outgoing: decision.outgoing,
+            proxy: Proxy::Ourselves,
+            usage: None,
             tried,
             decided,
             first_byte: None,
@@ -343,8 +324,8 @@ impl Router {
     ) -> Option<u64> {
         let profile = runtime.plan.profiles.get(decision.profile)?;
         let log = &self.shared.decisions;
-        let seen = scratch.cycle.candidates(decision.profile);
-        let totals = scratch.cycle.totals(decision.profile);
+        let seen = scratch.decide.cycle.candidates(decision.profile);
+        let totals = scratch.decide.cycle.totals(decision.profile);
         let keep = log.candidates_for(profile.scorers.len());
         log.write(id, |record| {
             record.at = Some(SystemTime::now());
@@ -358,8 +339,8 @@ impl Router {
             record.decision_us = u32::try_from(decided.since(decision.started).as_micros()).unwrap_or(u32::MAX);
             record.known = decision.snapshot.endpoints.len() as u32;
             record.candidates_seen = seen.len() as u32;
-            record.prompt_tokens = scratch.attributes.prompt_tokens;
-            let prefix = scratch.attributes.prefixes().first();
+            record.prompt_tokens = scratch.decide.attributes.prompt_tokens;
+            let prefix = scratch.decide.attributes.prefixes().first();
             record.total_blocks = prefix.map_or(0, |found| found.total_blocks);
             record.block_size_tokens = prefix.map_or(0, |found| found.block_size_tokens);
             record.chosen = decision.chosen;
@@ -373,13 +354,13 @@ impl Router {
                         row: row as u32,
                         total: *total,
                         matched_blocks: prefix.map_or(0, |found| found.matched(*index as usize)),
-                        state: scratch.states[*index as usize],
+                        state: scratch.decide.states[*index as usize],
                     },
                     decision.chosen,
                 );
             }
             for scorer in 0..profile.scorers.len() {
-                let scores = scratch.cycle.scores(decision.profile, scorer);
+                let scores = scratch.decide.cycle.scores(decision.profile, scorer);
                 record.scores.extend(record.candidates.iter().map(|one| scores.get(one.row as usize).copied().unwrap_or(0.0)));
             }
         })
@@ -392,25 +373,7 @@ struct Decision {
     chosen: u32,
     started: Time,
     max_tokens: Option<u64>,
-}
-
-/// Those that are ready; if none is, those of which nothing is known yet. Endpoints that the request was sent to already are
-/// left out.
-fn list_candidates(endpoints: &[Arc<Endpoint>], tried: &[Arc<Endpoint>], now: Time, out: &mut Vec<u32>) {
-    out.clear();
-    for wanted in [Readiness::Ready, Readiness::Unknown] {
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            if endpoint.health.readiness() == wanted
-                && endpoint.health.may_serve(now)
-                && !tried.iter().any(|one| Arc::ptr_eq(one, endpoint))
-            {
-                out.push(index as u32);
-            }
-        }
-        if !out.is_empty() {
-            return;
-        }
-    }
+    outgoing: Outgoing,
 }
 
 /// Keeps the `keep` best by total, best first, and the chosen one whatever its total.

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use weir_api::Reason;
-use weir_plan::Plan;
+use weir_plan::{Outgoing, Plan, Report, Served, Told};
 use weir_pool::{Charge, Endpoint, Time};
+use weir_protocol::Usage;
 
 use crate::{Shared, decisions::Outcome, metrics::PoolMetrics};
 
@@ -21,6 +22,20 @@ pub enum End {
     Failed(Reason),
 }
 
+/// Who carries the request to its endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// This process.
+    #[default]
+    Ourselves,
+    /// A proxy, whose metadata names the endpoint that answered.
+    Named(String),
+    /// A proxy, whose metadata does not name it.
+    NotNamed,
+    /// A proxy that sent no metadata.
+    Silent,
+}
+
 /// A request that has its endpoint. It is entered in that endpoint's ledger until it is finished or dropped; dropping it
 /// unfinished means that the client left.
 #[derive(Debug)]
@@ -31,6 +46,12 @@ pub struct Routed {
     pub endpoint: Arc<Endpoint>,
     /// The body to send.
     pub body: Bytes,
+    /// What plugins change of the request on its way.
+    pub outgoing: Outgoing,
+    /// Who carries it.
+    pub proxy: Proxy,
+    /// What the engine says of the tokens it used, as far as it is known.
+    pub usage: Option<Usage>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<PoolMetrics>,
@@ -52,9 +73,27 @@ impl Routed {
     /// The endpoint answered with this head; plugins add their headers to what the client will see.
     pub fn response_head(&mut self, status: StatusCode, headers: &mut HeaderMap) {
         self.status = status.as_u16();
+        let told = match &self.proxy {
+            Proxy::Ourselves => Told::Directly,
+            Proxy::Named(name) => Told::ByProxy(name),
+            Proxy::NotNamed => Told::NotNamed,
+            Proxy::Silent => Told::NotTold,
+        };
+        let served = Served { endpoint: &self.endpoint, told };
         for plugin in &self.plan.response_headers {
-            plugin.plugin.respond(&self.endpoint, headers);
+            plugin.plugin.respond(&served, headers);
         }
+    }
+
+    /// Whether somebody wants to know the tokens used, so that responses must be looked at.
+    pub fn wants_usage(&self) -> bool {
+        !self.plan.reporters.is_empty()
+    }
+
+    /// What the plan's reporters make of the tokens used: numbers for the proxy's metadata. Empty while the usage is not known.
+    pub fn reports(&self) -> impl Iterator<Item = Report> {
+        let usage = self.usage.as_ref();
+        self.plan.reporters.iter().filter_map(move |one| one.plugin.report(usage?))
     }
 
     /// The first byte of the response's body is here. Calling it again does nothing.

@@ -3,27 +3,21 @@
 use std::cell::RefCell;
 
 use fastrand::Rng;
-use weir_plan::{Attributes, Candidates};
-use weir_pool::EndpointState;
 use weir_protocol::Scanned;
+
+use crate::decide::Decide;
 
 /// Everything that one decision writes to on its way.
 pub(crate) struct Scratch {
     pub(crate) scanned: Scanned,
-    pub(crate) attributes: Attributes,
-    pub(crate) states: Vec<EndpointState>,
-    pub(crate) candidates: Candidates,
-    pub(crate) cycle: weir_schedule::Scratch,
+    pub(crate) decide: Decide,
     pub(crate) random: Option<(u64, Rng)>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         scanned: Scanned::default(),
-        attributes: Attributes::default(),
-        states: Vec::new(),
-        candidates: Candidates::new(),
-        cycle: weir_schedule::Scratch::default(),
+        decide: Decide::default(),
         random: None,
     });
 }

@@ -62,7 +62,7 @@ fn chat(model: &str, content: &str) -> Bytes {
 }
 
 fn head<'a>(id: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
-    RequestHead { id, method: &Method::POST, path: "/v1/chat/completions", headers, api: Some(Api::ChatCompletions) }
+    RequestHead { id, method: &Method::POST, path: "/v1/chat/completions", headers, api: Some(Api::ChatCompletions), priority: 0 }
 }
 
 fn route(router: &Router, id: &str, body: &Bytes) -> Result<Routed, Refusal> {
@@ -235,4 +235,32 @@ fn a_path_that_is_not_parsed_is_routed_by_load() {
     let first = fixture.router.route(&unparsed, &Bytes::new()).unwrap();
     let second = fixture.router.route(&unparsed, &Bytes::new()).unwrap();
     assert_ne!(name(&first), name(&second));
+}
+
+#[test]
+fn an_admitter_refuses_with_its_own_status() {
+    let fixture =
+        fixture(2, Some("plugins: [{type: probabilistic-admitter, parameters: {power: 1, k: 1000}}, {type: queue-scorer}]"));
+    for endpoint in &fixture.pool.snapshot().endpoints {
+        endpoint.engine.record(&Scrape { waiting: Some(9), ..Scrape::default() }, 0, fixture.router.now());
+    }
+    let headers = HeaderMap::new();
+    let shed = RequestHead { priority: -1, ..head("r", &headers) };
+    let refusal = fixture.router.route(&shed, &chat("m", "hello")).unwrap_err();
+    assert_eq!((refusal.outcome.status, refusal.outcome.reason), (429, Reason::RejectedSaturated));
+    assert!(refusal.message.contains("probabilistic-admitter") && refusal.retry_after.is_some(), "{}", refusal.message);
+    assert!(route(&fixture.router, "r", &chat("m", "hello")).is_ok(), "priority 0 is never shed");
+}
+
+#[test]
+fn if_available_wants_an_endpoint_that_holds_the_prompt() {
+    let fixture = fixture(2, None);
+    let mut headers = HeaderMap::new();
+    headers.insert("prefer", "respond-async, If-Available;x=1".parse().unwrap());
+    let body = chat("m", &"tell me more ".repeat(100));
+    let refusal = fixture.router.route(&head("r", &headers), &body).unwrap_err();
+    assert_eq!((refusal.outcome.status, refusal.outcome.reason), (412, Reason::PreconditionFailed));
+    let first = route(&fixture.router, "r", &body).unwrap();
+    let again = fixture.router.route(&head("r", &headers), &body).unwrap();
+    assert_eq!(name(&first), name(&again));
 }

@@ -7,7 +7,7 @@ use std::{
 
 /// A set of facts. A plugin declares what it reads; the plan starts only the sources that somebody reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DataSet(u16);
+pub struct DataSet(u32);
 
 impl DataSet {
     /// Nothing.
@@ -32,11 +32,19 @@ impl DataSet {
     pub const LABELS: Self = Self(1 << 8);
     /// The request's headers.
     pub const HEADERS: Self = Self(1 << 9);
+    /// Predicted latencies.
+    pub const LATENCY: Self = Self(1 << 10);
+    /// Which endpoints encoded the request's images before.
+    pub const ENCODER_CACHE: Self = Self(1 << 11);
+    /// Numbers of endpoints by name: custom metrics and what other sources bring.
+    pub const ATTRIBUTES: Self = Self(1 << 12);
+    /// Attributes of the request that other plugins noted.
+    pub const REQUEST_ATTRIBUTES: Self = Self(1 << 13);
     /// Everything that comes from the engine's metrics page.
     pub const ENGINE_METRICS: Self =
-        Self(Self::QUEUE.0 | Self::RUNNING.0 | Self::KV_USAGE.0 | Self::LORA.0 | Self::CACHE_CONFIG.0);
+        Self(Self::QUEUE.0 | Self::RUNNING.0 | Self::KV_USAGE.0 | Self::LORA.0 | Self::CACHE_CONFIG.0 | Self::ATTRIBUTES.0);
 
-    const NAMES: [(Self, &'static str); 10] = [
+    const NAMES: [(Self, &'static str); 14] = [
         (Self::QUEUE, "queue"),
         (Self::RUNNING, "running"),
         (Self::KV_USAGE, "kv-usage"),
@@ -47,6 +55,10 @@ impl DataSet {
         (Self::PREFIX, "prefix"),
         (Self::LABELS, "labels"),
         (Self::HEADERS, "headers"),
+        (Self::LATENCY, "latency"),
+        (Self::ENCODER_CACHE, "encoder-cache"),
+        (Self::ATTRIBUTES, "attributes"),
+        (Self::REQUEST_ATTRIBUTES, "request-attributes"),
     ];
 
     /// Whether something of `other` is in this set.
@@ -85,6 +97,12 @@ pub enum DataKey {
     InFlightLoad,
     /// Tokens of this request that each endpoint would have to compute.
     UncachedRequestTokens,
+    /// Time to the first token and between tokens, per endpoint.
+    LatencyPredictionInfo,
+    /// Images of the request that each endpoint encoded before.
+    EncoderCacheMatchInfo,
+    /// The session that the request belongs to.
+    SessionId,
 }
 
 impl DataKey {
@@ -94,6 +112,9 @@ impl DataKey {
             Self::TokenizedPrompt => "token-producer",
             Self::PrefixCacheMatchInfo => "approx-prefix-cache-producer",
             Self::InFlightLoad | Self::UncachedRequestTokens => "inflight-load-producer",
+            Self::LatencyPredictionInfo => "predicted-latency-producer",
+            Self::EncoderCacheMatchInfo => "mm-embeddings-cache-producer",
+            Self::SessionId => "session-id-producer",
         }
     }
 }
@@ -105,6 +126,9 @@ impl fmt::Display for DataKey {
             Self::PrefixCacheMatchInfo => "PrefixCacheMatchInfoDataKey",
             Self::InFlightLoad => "InFlightLoadDataKey",
             Self::UncachedRequestTokens => "UncachedRequestTokensDataKey",
+            Self::LatencyPredictionInfo => "LatencyPredictionInfoDataKey",
+            Self::EncoderCacheMatchInfo => "MultiModalEncoderCacheMatchInfoKey",
+            Self::SessionId => "SessionIDDataKey",
         })
     }
 }
@@ -122,67 +146,5 @@ impl Column {
     /// A column for tests of single plugins, outside any plan.
     pub const fn for_tests(index: usize) -> Self {
         Self(index)
-    }
-}
-
-/// How much of a request's prompt each endpoint holds.
-#[derive(Clone, Debug, Default)]
-pub struct PrefixMatch {
-    /// Leading blocks that the endpoint holds; indexed as the snapshot's endpoints are. Empty: unknown.
-    pub matched_blocks: Vec<u32>,
-    /// Blocks of the prompt. 0: the prompt is unknown.
-    pub total_blocks: u32,
-    /// Tokens in a block.
-    pub block_size_tokens: u32,
-    /// Hash of each block, chained; for whoever learns from the decision.
-    pub hashes: Vec<u64>,
-}
-
-impl PrefixMatch {
-    /// Leading blocks that the endpoint at this place in the snapshot holds.
-    pub fn matched(&self, index: usize) -> u32 {
-        self.matched_blocks.get(index).copied().unwrap_or(0)
-    }
-
-    fn clear(&mut self) {
-        self.matched_blocks.clear();
-        self.hashes.clear();
-        self.total_blocks = 0;
-        self.block_size_tokens = 0;
-    }
-}
-
-/// What producers found for one request. Reused from request to request, so that it allocates nothing after warm-up.
-#[derive(Clone, Debug, Default)]
-pub struct Attributes {
-    prefixes: Vec<PrefixMatch>,
-    /// Tokens of the prompt, exact or estimated; `None` until a token producer ran.
-    pub prompt_tokens: Option<u64>,
-    /// Tokens that the endpoint would have to compute, indexed as the snapshot's endpoints are; empty if nobody asked.
-    pub uncached_tokens: Vec<u64>,
-}
-
-impl Attributes {
-    /// Empties it and makes room for `prefix_columns` prefix matches.
-    pub fn reset(&mut self, prefix_columns: usize) {
-        self.prefixes.resize_with(prefix_columns, PrefixMatch::default);
-        self.prefixes.iter_mut().for_each(PrefixMatch::clear);
-        self.prompt_tokens = None;
-        self.uncached_tokens.clear();
-    }
-
-    /// The prefix match in a column.
-    pub fn prefix(&self, column: Column) -> Option<&PrefixMatch> {
-        self.prefixes.get(column.0)
-    }
-
-    /// The prefix match in a column, to be written.
-    pub fn prefix_mut(&mut self, column: Column) -> Option<&mut PrefixMatch> {
-        self.prefixes.get_mut(column.0)
-    }
-
-    /// All prefix matches.
-    pub fn prefixes(&self) -> &[PrefixMatch] {
-        &self.prefixes
     }
 }

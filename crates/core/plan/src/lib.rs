@@ -9,6 +9,7 @@
 //! Not here: the plugins themselves, the scheduling cycle, and anything that waits.
 #![deny(missing_docs)]
 
+mod attributes;
 mod compile;
 mod data;
 mod effective;
@@ -19,14 +20,16 @@ mod registry;
 mod view;
 
 pub use self::{
+    attributes::{Attributes, Columns, EncoderMatch, LatencyPrediction, MediaItem, PrefixMatch, RequestAttributes},
     compile::{CompileOptions, compile},
-    data::{Attributes, Column, DataKey, DataSet, PrefixMatch},
+    data::{Column, DataKey, DataSet},
     effective::{Effective, EffectivePlugin, EffectiveProfile},
     error::PickError,
     plan::{InFlightPolicy, MetricsSource, Named, Plan, Profile, Scored},
     plugin::{
-        EngineSpec, Filter, Parts, Picker, PreRequest, Producer, ProfileHandler, ProfileResult, PromptSink, PromptStream,
-        ResponseHeaders, Scorer, Scores, SourceConfig,
+        Admitter, EngineSpec, Filter, HeaderProcessor, Outgoing, Parts, Picker, PreRequest, Producer, ProfileHandler,
+        ProfileResult, PromptSink, PromptStream, Report, Reporter, ResponseHeaders, SaturationDetector, Scorer, Scores, Screener,
+        Served, SourceConfig, Told,
     },
     registry::{Deprecation, Draft, ExtensionPoint, Need, Offer, PluginContext, PluginType, Registry, Stability, Wiring},
     view::{Candidates, PoolView, RequestView, Targets},

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use weir_api::Diagnostic;
 
-use crate::{DataSet, Effective, EngineSpec, Filter, Picker, PreRequest, Producer, ProfileHandler, ResponseHeaders, Scorer};
+use crate::{
+    Admitter, Columns, DataSet, Effective, EngineSpec, Filter, HeaderProcessor, Picker, PreRequest, Producer, ProfileHandler,
+    Reporter, ResponseHeaders, SaturationDetector, Scorer, Screener,
+};
 
 /// A plugin and the name of its instance.
 #[derive(Clone)]
@@ -111,14 +114,24 @@ pub struct Plan {
     pub profiles: Vec<Profile>,
     /// Which profiles run.
     pub handler: Named<Arc<dyn ProfileHandler>>,
+    /// Each reads a request's headers before it is admitted; in the order of the file.
+    pub header_processors: Vec<Named<Arc<dyn HeaderProcessor>>>,
+    /// What says how full the pool is.
+    pub detector: Option<Named<Arc<dyn SaturationDetector>>>,
+    /// In the order of the file.
+    pub screeners: Vec<Named<Arc<dyn Screener>>>,
+    /// In the order of the file.
+    pub admitters: Vec<Named<Arc<dyn Admitter>>>,
     /// Each after those that it reads from.
     pub producers: Vec<Named<Arc<dyn Producer>>>,
     /// In the order of the file.
     pub pre_request: Vec<Named<Arc<dyn PreRequest>>>,
     /// In the order of the file.
     pub response_headers: Vec<Named<Arc<dyn ResponseHeaders>>>,
-    /// Names of the producers of prefix matches; their places are the columns.
-    pub prefix_columns: Vec<String>,
+    /// In the order of the file.
+    pub reporters: Vec<Named<Arc<dyn Reporter>>>,
+    /// Who writes into which column.
+    pub columns: Columns,
     /// Everything that somebody reads.
     pub reads: DataSet,
     /// What is scraped; `None`: nothing.

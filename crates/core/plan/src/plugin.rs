@@ -3,17 +3,51 @@
 use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use weir_pool::Endpoint;
+use weir_protocol::Usage;
 
-use crate::{Attributes, Candidates, Column, DataSet, PickError, PoolView, RequestView, Targets};
+use crate::{Attributes, Candidates, Column, DataSet, PickError, PoolView, RequestAttributes, RequestView, Targets};
+
+/// Looks at a request's headers before it is admitted, and may note attributes of the request.
+pub trait HeaderProcessor: Send + Sync {
+    /// Notes what it finds in `out`.
+    fn process(&self, headers: &HeaderMap, out: &mut RequestAttributes);
+}
+
+/// Narrows the candidates of all profiles. Each screener is shown all candidates; those that every one of them keeps stay.
+pub trait Screener: Send + Sync {
+    /// Facts that this screener reads.
+    fn reads(&self) -> DataSet;
+    /// Keeps in `keep` the indices (from `view.index`) that may stay, in their order. `keep` comes empty.
+    fn screen(&self, request: &RequestView<'_>, view: &PoolView<'_>, random: &mut Rng, keep: &mut Candidates);
+}
+
+/// Says whether a request may be scheduled at all.
+pub trait Admitter: Send + Sync {
+    /// Facts that this admitter reads.
+    fn reads(&self) -> DataSet;
+    /// Lets the request pass, or says why not.
+    ///
+    /// # Errors
+    /// The request is to be refused; the error keeps its status all the way to the client.
+    fn admit(&self, request: &RequestView<'_>, view: &PoolView<'_>, random: &mut Rng) -> Result<(), PickError>;
+}
+
+/// Says how full a pool is.
+pub trait SaturationDetector: Send + Sync {
+    /// Facts that this detector reads.
+    fn reads(&self) -> DataSet;
+    /// 0: idle; 1 and above: saturated. A pool without candidates is saturated.
+    fn saturation(&self, view: &PoolView<'_>) -> f64;
+}
 
 /// Removes candidates.
 pub trait Filter: Send + Sync {
     /// Facts that this filter reads.
     fn reads(&self) -> DataSet;
     /// Keeps in `keep` the indices (from `view.index`) that may stay, in their order. `keep` comes empty.
-    fn filter(&self, request: &RequestView<'_>, view: &PoolView<'_>, keep: &mut Candidates);
+    fn filter(&self, request: &RequestView<'_>, view: &PoolView<'_>, random: &mut Rng, keep: &mut Candidates);
 }
 
 /// Scores every candidate.
@@ -51,10 +85,18 @@ pub struct ProfileResult {
 
 /// Decides which profiles run, and which one's target gets the request.
 pub trait ProfileHandler: Send + Sync {
-    /// The next profile to run, as its place in the plan; `None` ends the cycle.
-    fn next(&self, request: &RequestView<'_>, results: &[ProfileResult]) -> Option<usize>;
+    /// The next profile to run, as its place in the plan; `None` ends the cycle. `view` shows all candidates.
+    fn next(&self, request: &RequestView<'_>, view: &PoolView<'_>, results: &[ProfileResult]) -> Option<usize>;
     /// The profile whose targets get the request.
-    fn primary(&self, results: &[ProfileResult]) -> Result<usize, PickError>;
+    ///
+    /// # Errors
+    /// None does: what the client is told.
+    fn primary(&self, request: &RequestView<'_>, results: &[ProfileResult]) -> Result<usize, PickError>;
+    /// The endpoint (as its place in the snapshot) near which those profiles should choose that run now.
+    fn peer(&self, results: &[ProfileResult]) -> Option<u32> {
+        let _ = results;
+        None
+    }
 }
 
 /// Finds facts about a request before it is scheduled.
@@ -69,16 +111,92 @@ pub trait Producer: Send + Sync {
     }
 }
 
-/// Learns of a decision before the request is sent.
+/// What plugins change of a request on its way to its endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Outgoing {
+    /// Headers to be set. A name that the client sent too is replaced.
+    pub headers: HeaderMap,
+    /// Headers to be removed, before `headers` are set.
+    pub remove: Vec<HeaderName>,
+    /// Port to be used instead of the endpoint's own.
+    pub port: Option<u16>,
+}
+
+impl Outgoing {
+    /// Sets a header, whatever it was.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    /// Removes a header that the client may have sent.
+    pub fn remove(&mut self, name: HeaderName) {
+        self.headers.remove(&name);
+        self.remove.push(name);
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.headers.clear();
+        self.remove.clear();
+        self.port = None;
+    }
+
+    /// Whether the request goes out as it came.
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty() && self.remove.is_empty() && self.port.is_none()
+    }
+}
+
+/// Learns of a decision before the request is sent, and may change what is sent.
 pub trait PreRequest: Send + Sync {
     /// The request goes to `targets`.
-    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, attributes: &Attributes);
+    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, attributes: &Attributes, outgoing: &mut Outgoing);
+}
+
+/// Who answered, as far as that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    /// The endpoint that was chosen.
+    pub endpoint: &'a Endpoint,
+    /// How it is known that it answered.
+    pub told: Told<'a>,
+}
+
+/// How it is known which endpoint answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// This process sent the request there itself.
+    #[default]
+    Directly,
+    /// The proxy's metadata names it.
+    ByProxy(&'a str),
+    /// The proxy sent metadata, but not this one.
+    NotNamed,
+    /// The proxy sent no metadata.
+    NotTold,
 }
 
 /// Adds headers to the response.
 pub trait ResponseHeaders: Send + Sync {
     /// `served` answered; the client will see `headers`.
-    fn respond(&self, served: &Endpoint, headers: &mut HeaderMap);
+    fn respond(&self, served: &Served<'_>, headers: &mut HeaderMap);
+}
+
+/// Reports a number when a response has ended, for whoever accounts for requests.
+pub trait Reporter: Send + Sync {
+    /// What the engine says of the tokens it used comes to this; `None`: nothing is reported.
+    fn report(&self, usage: &Usage) -> Option<Report>;
+}
+
+/// A number for a proxy's metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The number.
+    pub value: i64,
 }
 
 /// Takes a prompt as a stream of token bytes (little-endian u32 each).
@@ -89,6 +207,10 @@ pub trait PromptSink {
     fn align(&mut self);
     /// The same token `count` times.
     fn repeat(&mut self, token: u32, count: u32);
+    /// An image, video or sound follows, which is `tokens` tokens long; `hash` is that of its reference.
+    fn media(&mut self, hash: u64, tokens: u32) {
+        let _ = (hash, tokens);
+    }
     /// The prompt ends; another one follows.
     fn next_prompt(&mut self);
 }
@@ -149,11 +271,21 @@ pub struct EngineSpec {
     pub cache_block_size: Option<String>,
     /// Gauge of the number of blocks.
     pub cache_num_blocks: Option<String>,
+    /// Metrics for filters and scorers on attributes: the attribute's name, and where its value stands.
+    pub custom: Vec<(String, String)>,
 }
 
 /// The roles of one instance. What it is not, is `None`.
 #[derive(Clone, Default)]
 pub struct Parts {
+    /// Header processor.
+    pub header_processor: Option<Arc<dyn HeaderProcessor>>,
+    /// Screener.
+    pub screener: Option<Arc<dyn Screener>>,
+    /// Admitter.
+    pub admitter: Option<Arc<dyn Admitter>>,
+    /// Saturation detector.
+    pub detector: Option<Arc<dyn SaturationDetector>>,
     /// Filter.
     pub filter: Option<Arc<dyn Filter>>,
     /// Scorer.
@@ -170,6 +302,8 @@ pub struct Parts {
     pub pre_request: Option<Arc<dyn PreRequest>>,
     /// Response headers.
     pub response_headers: Option<Arc<dyn ResponseHeaders>>,
+    /// Reporter.
+    pub reporter: Option<Arc<dyn Reporter>>,
     /// Metrics source or extractor.
     pub source: Option<SourceConfig>,
     /// How in-flight tokens are counted.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::de::DeserializeOwned;
 use weir_api::{Diagnostic, Diagnostics, Params, Severity};
 
-use crate::{Column, DataKey, Parts, PromptStream};
+use crate::{Column, Columns, DataKey, Parts, PromptStream};
 
 /// How settled a plugin type is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub enum Stability {
 pub enum ExtensionPoint {
     /// Chooses profiles.
     ProfileHandler,
+    /// Reads headers before a request is admitted.
+    RequestHeader,
+    /// Narrows the candidates of all profiles.
+    Screener,
+    /// Admits or refuses requests.
+    Admission,
+    /// Says whether a request is to be served by several workers.
+    Decider,
     /// Removes candidates.
     Filter,
     /// Scores candidates.
@@ -34,6 +42,8 @@ pub enum ExtensionPoint {
     PreRequest,
     /// Adds response headers.
     ResponseHeader,
+    /// Reports a number at the end of a response.
+    Reporter,
     /// Reads requests.
     Parser,
     /// Brings facts about endpoints.
@@ -185,7 +195,7 @@ impl Draft {
 #[derive(Clone, Copy)]
 pub struct Wiring<'a> {
     pub(crate) own_name: &'a str,
-    pub(crate) prefix_columns: &'a [String],
+    pub(crate) columns: &'a Columns,
     pub(crate) prompt_streams: &'a [(String, Arc<dyn PromptStream>)],
     pub(crate) profiles: &'a [String],
 }
@@ -193,12 +203,27 @@ pub struct Wiring<'a> {
 impl Wiring<'_> {
     /// Where the producer of this name writes its prefix matches.
     pub fn prefix_column(&self, producer: &str) -> Option<Column> {
-        self.prefix_columns.iter().position(|name| name == producer).map(Column)
+        place(&self.columns.prefix, producer)
     }
 
     /// Where this instance writes its prefix matches, if it offers any.
     pub fn own_prefix_column(&self) -> Option<Column> {
         self.prefix_column(self.own_name)
+    }
+
+    /// Where the producer of this name writes its latency predictions.
+    pub fn latency_column(&self, producer: &str) -> Option<Column> {
+        place(&self.columns.latency, producer)
+    }
+
+    /// Where the producer of this name writes its encoder-cache matches.
+    pub fn encoder_column(&self, producer: &str) -> Option<Column> {
+        place(&self.columns.encoder, producer)
+    }
+
+    /// Where this instance writes its encoder-cache matches, if it offers any.
+    pub fn own_encoder_column(&self) -> Option<Column> {
+        self.encoder_column(self.own_name)
     }
 
     /// The token producer of this name.
@@ -210,6 +235,10 @@ impl Wiring<'_> {
     pub fn profiles(&self) -> &[String] {
         self.profiles
     }
+}
+
+fn place(names: &[String], name: &str) -> Option<Column> {
+    names.iter().position(|one| one == name).map(Column)
 }
 
 /// All plugin types of this program.

@@ -19,6 +19,10 @@ pub struct RequestView<'a> {
     pub api: Option<Api>,
     /// The model that the engine will be asked for; empty if the API names none.
     pub model: &'a str,
+    /// Its priority; 0 without an objective, negative if it may be shed.
+    pub priority: i32,
+    /// The tenant or flow that it is accounted to.
+    pub fairness_id: &'a str,
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its body as it came.
@@ -37,6 +41,7 @@ pub struct PoolView<'a> {
     states: &'a [EndpointState],
     candidates: &'a [u32],
     attributes: &'a Attributes,
+    peer: Option<u32>,
 }
 
 impl<'a> PoolView<'a> {
@@ -49,7 +54,17 @@ impl<'a> PoolView<'a> {
     ) -> Self {
         debug_assert_eq!(endpoints.len(), states.len());
         debug_assert!(candidates.iter().all(|index| (*index as usize) < endpoints.len()));
-        Self { endpoints, states, candidates, attributes }
+        Self { endpoints, states, candidates, attributes, peer: None }
+    }
+
+    /// The same with the endpoint near which to choose, as its place in the snapshot.
+    pub fn near(self, peer: Option<u32>) -> Self {
+        Self { peer, ..self }
+    }
+
+    /// The endpoint near which to choose: in disaggregated serving the worker that the chosen one will exchange data with.
+    pub fn peer(&self) -> Option<&'a Arc<Endpoint>> {
+        self.peer.and_then(|index| self.endpoints.get(index as usize))
     }
 
     /// How many candidates there are.
@@ -81,6 +96,16 @@ impl<'a> PoolView<'a> {
     pub fn states(&self) -> impl ExactSizeIterator<Item = &'a EndpointState> + Clone {
         let states = self.states;
         self.candidates.iter().map(move |index| &states[*index as usize])
+    }
+
+    /// Adds to `keep` those candidates, as places in the snapshot, whose place among the candidates `fits`.
+    pub fn retain(&self, keep: &mut Candidates, mut fits: impl FnMut(usize) -> bool) {
+        keep.extend(self.candidates.iter().enumerate().filter(|(i, _)| fits(*i)).map(|(_, index)| *index));
+    }
+
+    /// Adds all candidates to `keep`.
+    pub fn retain_all(&self, keep: &mut Candidates) {
+        keep.extend_from_slice(self.candidates);
     }
 
     /// What the producers found.

@@ -6,7 +6,7 @@ use std::{error::Error, sync::Arc, time::Duration, time::Instant};
 use fastrand::Rng;
 use http::HeaderMap;
 use weir_api::EndpointPickerConfig;
-use weir_plan::{Attributes, CompileOptions, Registry, RequestView, Targets};
+use weir_plan::{Attributes, CompileOptions, Outgoing, Registry, RequestView, Targets};
 use weir_pool::{Endpoint, EndpointSpec, EndpointState, EndpointUrl, Time};
 use weir_protocol::{Api, Scanned, scan};
 use weir_schedule::{Scratch, produce, register, run};
@@ -52,19 +52,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         let request = RequestView {
             id: "r",
             now: Time::ZERO,
+            priority: 0,
+            fairness_id: "default-flow",
             api: Some(Api::ChatCompletions),
             model: "m",
             headers: &headers,
             body: body.as_bytes(),
             scanned: Some(&scanned),
         };
+        let mut outgoing = Outgoing::default();
         let (mut attributes, mut scratch) = (Attributes::default(), Scratch::default());
         let (mut best_produce, mut best_run, mut best_learn) = (Duration::MAX, Duration::MAX, Duration::MAX);
         let rounds = 100;
         for _ in 0..50 {
             let start = Instant::now();
             for _ in 0..rounds {
-                attributes.reset(plan.prefix_columns.len());
+                attributes.reset(&plan.columns);
                 produce(&plan, &request, &endpoints, &mut attributes);
             }
             best_produce = best_produce.min(start.elapsed() / rounds);
@@ -77,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             for _ in 0..rounds {
                 let targets = Targets { endpoints: &endpoints, primary: scratch.targets(0), prefill: &[] };
                 for plugin in &plan.pre_request {
-                    plugin.plugin.picked(&request, &targets, &attributes);
+                    plugin.plugin.picked(&request, &targets, &attributes, &mut outgoing);
                 }
             }
             best_learn = best_learn.min(start.elapsed() / rounds);

@@ -35,6 +35,8 @@ pub struct Scratch {
 #[derive(Clone, Debug, Default)]
 struct Run {
     candidates: Candidates,
+    /// Endpoints that a filter removed, and the filter's place.
+    removed: Vec<(u32, u32)>,
     /// One row per scorer, each as long as `candidates`.
     scores: Vec<f64>,
     totals: Vec<f64>,
@@ -48,11 +50,12 @@ struct Frozen<'a> {
     states: &'a [EndpointState],
     candidates: &'a [u32],
     attributes: &'a Attributes,
+    peer: Option<u32>,
 }
 
 impl<'a> Frozen<'a> {
     fn view(&self, candidates: &'a [u32]) -> PoolView<'a> {
-        PoolView::new(self.endpoints, self.states, candidates, self.attributes)
+        PoolView::new(self.endpoints, self.states, candidates, self.attributes).near(self.peer)
     }
 }
 
@@ -82,24 +85,22 @@ pub fn run(
     if candidates.is_empty() {
         return Err(PickError::NoEndpoints { known: endpoints.len() });
     }
-    let frozen = Frozen { request, endpoints, states, candidates, attributes };
+    let mut frozen = Frozen { request, endpoints, states, candidates, attributes, peer: None };
     let handler = &plan.handler.plugin;
-    while let Some(place) = handler.next(request, scratch.results()) {
+    while let Some(place) = handler.next(request, &frozen.view(candidates), scratch.results()) {
         let Some(profile) = plan.profiles.get(place) else { break };
         if scratch.results[place].ran {
             // A handler that asks for it again would never end.
             break;
         }
+        frozen.peer = handler.peer(scratch.results());
         let error = scratch.run_profile(place, profile, frozen, random).err();
         let result = &mut scratch.results[place];
         result.ran = true;
         result.error = error;
     }
     let nothing = || PickError::NoProfile { handler: plan.handler.name.clone() };
-    if !scratch.results().iter().any(|one| one.ran) {
-        return Err(nothing());
-    }
-    let profile = handler.primary(scratch.results())?;
+    let profile = handler.primary(request, scratch.results())?;
     let Some(primary) = scratch.targets(profile).first().copied() else {
         return Err(scratch.results().get(profile).and_then(|one| one.error.clone()).unwrap_or_else(nothing));
     };
@@ -121,6 +122,21 @@ impl Scratch {
     /// Places in the snapshot of the candidates that the profile's filters left.
     pub fn candidates(&self, profile: usize) -> &[u32] {
         self.ran(profile).map_or(&[], |run| &run.candidates)
+    }
+
+    /// Places in the snapshot of the endpoints that the profile's filters removed, each with the filter's place.
+    pub fn removed(&self, profile: usize) -> &[(u32, u32)] {
+        self.ran(profile).map_or(&[], |run| &run.removed)
+    }
+
+    /// Whether the profile ran.
+    pub fn has_run(&self, profile: usize) -> bool {
+        self.results().get(profile).is_some_and(|one| one.ran)
+    }
+
+    /// Why the profile failed.
+    pub fn error(&self, profile: usize) -> Option<&PickError> {
+        self.results().get(profile)?.error.as_ref()
     }
 
     /// What one scorer gave, clamped and without its weight; parallel to [`candidates`](Self::candidates).
@@ -157,18 +173,23 @@ impl Scratch {
         }
         for run in &mut self.runs[..profiles] {
             run.candidates.clear();
+            run.removed.clear();
             run.scores.clear();
             run.totals.clear();
         }
     }
 
     fn run_profile(&mut self, place: usize, profile: &Profile, frozen: Frozen<'_>, random: &mut Rng) -> Result<(), PickError> {
-        let Run { candidates, scores, totals } = &mut self.runs[place];
+        let Run { candidates, removed, scores, totals } = &mut self.runs[place];
         candidates.extend_from_slice(frozen.candidates);
-        for filter in &profile.filters {
+        for (place, filter) in profile.filters.iter().enumerate() {
             self.keep.clear();
-            filter.plugin.filter(frozen.request, &frozen.view(candidates), &mut self.keep);
+            filter.plugin.filter(frozen.request, &frozen.view(candidates), random, &mut self.keep);
             std::mem::swap(candidates, &mut self.keep);
+            if candidates.len() < self.keep.len() {
+                let gone = self.keep.iter().filter(|index| candidates.binary_search(index).is_err());
+                removed.extend(gone.map(|index| (*index, place as u32)));
+            }
             if candidates.is_empty() {
                 return Err(PickError::Filtered {
                     profile: profile.name.clone(),

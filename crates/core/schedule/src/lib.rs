@@ -13,13 +13,16 @@
 //! Not here: which endpoints are candidates, admission, sending. Where formulas differ from llm-d's, the plugin says so.
 #![deny(missing_docs)]
 
+mod admitter;
 mod cycle;
 mod declare;
 mod filter;
 mod handler;
+mod header_processor;
 mod inactive;
 mod picker;
 mod producer;
+mod saturation;
 mod scorer;
 mod source;
 #[cfg(test)]
@@ -32,6 +35,8 @@ pub use self::cycle::{Picked, Scratch, produce, run};
 /// Adds every plugin type of this crate.
 pub fn register(registry: &mut Registry) {
     let all = [
+        header_processor::plugins(),
+        admitter::plugins(),
         filter::plugins(),
         scorer::plugins(),
         picker::plugins(),

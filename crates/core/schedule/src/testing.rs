@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use http::HeaderMap;
 use weir_api::{Diagnostics, EndpointPickerConfig};
-use weir_plan::{Attributes, Column, CompileOptions, Plan, Registry, RequestView, Targets};
+use weir_plan::{
+    Attributes, Column, Columns, CompileOptions, Outgoing, PickError, Plan, PoolView, Registry, RequestView, Targets,
+};
 use weir_pool::{Endpoint, EndpointSpec, EndpointState, EndpointUrl, Time};
 use weir_protocol::{Api, Scanned, scan};
 
@@ -37,6 +39,7 @@ pub(crate) struct Fixture {
     pub(crate) headers: HeaderMap,
     pub(crate) model: String,
     pub(crate) now: Time,
+    pub(crate) priority: i32,
     body: Vec<u8>,
     scanned: Option<Scanned>,
 }
@@ -55,7 +58,7 @@ impl Fixture {
             Arc::new(Endpoint::with_serial(spec, 10 + i as u32))
         };
         let mut attributes = Attributes::default();
-        attributes.reset(1);
+        attributes.reset(&Columns { prefix: vec!["p".to_owned()], latency: vec!["l".to_owned()], encoder: vec!["e".to_owned()] });
         Self {
             endpoints: labels.iter().enumerate().map(endpoint).collect(),
             states: vec![EndpointState::default(); labels.len()],
@@ -64,6 +67,7 @@ impl Fixture {
             headers: HeaderMap::new(),
             model: "m".to_owned(),
             now: Time::from_millis(1_000),
+            priority: 0,
             body: Vec::new(),
             scanned: None,
         }
@@ -103,6 +107,8 @@ impl Fixture {
         RequestView {
             id: "test",
             now: self.now,
+            priority: self.priority,
+            fairness_id: "default-flow",
             api: self.scanned.as_ref().map(Scanned::api),
             model: &self.model,
             headers: &self.headers,
@@ -113,7 +119,7 @@ impl Fixture {
 
     pub(crate) fn produce(&mut self, plan: &Plan) {
         let mut attributes = std::mem::take(&mut self.attributes);
-        attributes.reset(plan.prefix_columns.len());
+        attributes.reset(&plan.columns);
         produce(plan, &self.request(), &self.endpoints, &mut attributes);
         self.attributes = attributes;
     }
@@ -128,11 +134,19 @@ impl Fixture {
     }
 
     /// The request was sent to this endpoint.
-    pub(crate) fn picked(&self, plan: &Plan, index: u32) {
+    pub(crate) fn picked(&self, plan: &Plan, index: u32) -> Outgoing {
+        let mut outgoing = Outgoing::default();
         let targets = Targets { endpoints: &self.endpoints, primary: &[index], prefill: &[] };
         for plugin in &plan.pre_request {
-            plugin.plugin.picked(&self.request(), &targets, &self.attributes);
+            plugin.plugin.picked(&self.request(), &targets, &self.attributes, &mut outgoing);
         }
+        outgoing
+    }
+
+    /// What the plan's first admitter says.
+    pub(crate) fn admit(&self, plan: &Plan, random: &mut Rng) -> Result<(), PickError> {
+        let view = PoolView::new(&self.endpoints, &self.states, &self.candidates, &self.attributes);
+        plan.admitters[0].plugin.admit(&self.request(), &view, random)
     }
 
     pub(crate) fn score(&self, kind: &str, parameters: &str) -> Vec<f64> {

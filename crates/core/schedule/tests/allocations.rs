@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use http::HeaderMap;
 use weir_api::EndpointPickerConfig;
-use weir_plan::{Attributes, CompileOptions, Registry, RequestView, Targets};
+use weir_plan::{Attributes, CompileOptions, Outgoing, Registry, RequestView, Targets};
 use weir_pool::{Endpoint, EndpointSpec, EndpointState, EndpointUrl, LoraState, Scrape, Time};
 use weir_protocol::{Api, Scanned, scan};
 use weir_schedule::{Scratch, produce, register, run};
@@ -53,26 +53,29 @@ fn deciding_allocates_nothing(picker: &str, count: &str, endpoints: u16) {
     headers.insert("x-session-id", "s".parse().unwrap());
     let (mut scanned, mut attributes, mut scratch) = (Scanned::default(), Attributes::default(), Scratch::default());
     let mut random = Rng::with_seed(1);
+    let mut outgoing = Outgoing::default();
 
     let mut decide = |learn: bool| {
         scan(Api::ChatCompletions, body.as_bytes(), &mut scanned).unwrap();
         let request = RequestView {
             id: "r",
             now: Time::from_millis(10),
+            priority: 0,
+            fairness_id: "default-flow",
             api: Some(Api::ChatCompletions),
             model: "m",
             headers: &headers,
             body: body.as_bytes(),
             scanned: Some(&scanned),
         };
-        attributes.reset(plan.prefix_columns.len());
+        attributes.reset(&plan.columns);
         produce(&plan, &request, &endpoints, &mut attributes);
         let picked = run(&plan, &request, &endpoints, &states, &candidates, &attributes, &mut scratch, &mut random).unwrap();
         let targets =
             Targets { endpoints: &endpoints, primary: scratch.targets(picked.profile), prefill: scratch.prefill_targets() };
         if learn {
             for plugin in &plan.pre_request {
-                plugin.plugin.picked(&request, &targets, &attributes);
+                plugin.plugin.picked(&request, &targets, &attributes, &mut outgoing);
             }
         }
         picked.primary

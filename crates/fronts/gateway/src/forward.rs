@@ -179,7 +179,14 @@ impl Forward<'_> {
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = target(self.uri, &routed.endpoint.spec().url.base_path);
-        *request.headers_mut() = for_endpoint(self.head.headers, self.survey, &added);
+        let mut headers = for_endpoint(self.head.headers, self.survey, &added);
+        for name in &routed.outgoing.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &routed.outgoing.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        *request.headers_mut() = headers;
         request
     }
 

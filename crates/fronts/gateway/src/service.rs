@@ -141,7 +141,14 @@ async fn answer(
     let forward = Forward {
         shared: &peer.shared,
         live: Arc::clone(live),
-        head: RequestHead { id: id.to_str().unwrap_or("-"), method: &head.method, path, headers: &head.headers, api },
+        head: RequestHead {
+            id: id.to_str().unwrap_or("-"),
+            method: &head.method,
+            path,
+            headers: &head.headers,
+            api,
+            priority: 0,
+        },
         uri: &head.uri,
         id,
         client: &peer.address,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig};
 
 use crate::{
-    CompileOptions, DataKey, DataSet, Effective, EffectivePlugin, EffectiveProfile, ExtensionPoint, MetricsSource, Named, Parts,
-    Plan, Profile, PromptStream, Scored, SourceConfig, Wiring,
+    Columns, CompileOptions, DataKey, DataSet, Effective, EffectivePlugin, EffectiveProfile, ExtensionPoint, MetricsSource,
+    Named, Parts, Plan, Profile, PromptStream, SaturationDetector, Scored, SourceConfig, Wiring,
     compile::instances::{Instance, Instances},
 };
 
@@ -15,6 +15,8 @@ struct Built {
     name: String,
     kind: &'static str,
     points: &'static [ExtensionPoint],
+    /// It is in the file.
+    listed: bool,
     parts: Parts,
 }
 
@@ -27,10 +29,16 @@ pub(super) fn assemble(
     let mut profiles = profile_refs(config, &instances, notes);
     let profile_names: Vec<String> = profiles.iter().map(|profile| profile.name.clone()).collect();
     let effective_plugins = instances.list.iter().map(effective).collect();
-    let offers_prefix = |one: &&Instance| one.draft.offers.contains(&DataKey::PrefixCacheMatchInfo);
-    let prefix_columns: Vec<String> = instances.list.iter().filter(offers_prefix).map(|one| one.name.clone()).collect();
+    let offering = |key| {
+        instances.list.iter().filter(|one| one.draft.offers.contains(&key)).map(|one: &Instance| one.name.clone()).collect()
+    };
+    let columns = Columns {
+        prefix: offering(DataKey::PrefixCacheMatchInfo),
+        latency: offering(DataKey::LatencyPredictionInfo),
+        encoder: offering(DataKey::EncoderCacheMatchInfo),
+    };
     let order = dependency_order(&instances.list, notes)?;
-    let built = build(instances.list, &order, &prefix_columns, &profile_names, notes)?;
+    let built = build(instances.list, &order, &columns, &profile_names, notes)?;
 
     let handlers: Vec<&Built> = built.iter().filter(|one| one.parts.handler.is_some()).collect();
     let handler = match handlers.as_slice() {
@@ -59,14 +67,25 @@ pub(super) fn assemble(
     }
     let producers: Vec<_> = built.iter().filter_map(|one| named(one, one.parts.producer.as_ref())).collect();
     producers.iter().for_each(|one| reads |= one.plugin.reads());
+    let screeners = in_file_order(&built, &order, |parts| parts.screener.as_ref());
+    screeners.iter().for_each(|one| reads |= one.plugin.reads());
+    let admitters = in_file_order(&built, &order, |parts| parts.admitter.as_ref());
+    admitters.iter().for_each(|one| reads |= one.plugin.reads());
+    let (detector, detecting) = detector(config, &built).unzip();
+    reads |= detecting.unwrap_or_default();
     let mut plan = Plan {
         handler: named(handler, handler.parts.handler.as_ref())?,
+        header_processors: in_file_order(&built, &order, |parts| parts.header_processor.as_ref()),
+        detector,
+        screeners,
+        admitters,
+        reporters: in_file_order(&built, &order, |parts| parts.reporter.as_ref()),
         pre_request: in_file_order(&built, &order, |parts| parts.pre_request.as_ref()),
         response_headers: in_file_order(&built, &order, |parts| parts.response_headers.as_ref()),
         metrics: metrics(&built, reads),
         in_flight: built.iter().find_map(|one| one.parts.in_flight),
         producers,
-        prefix_columns,
+        columns,
         reads,
         seed: options.seed,
         effective: Effective::default(),
@@ -160,7 +179,7 @@ fn dependency_order(list: &[Instance], notes: &mut Diagnostics) -> Option<Vec<us
 fn build(
     list: Vec<Instance>,
     order: &[usize],
-    prefix_columns: &[String],
+    columns: &Columns,
     profiles: &[String],
     notes: &mut Diagnostics,
 ) -> Option<Vec<Built>> {
@@ -170,11 +189,12 @@ fn build(
     let mut failed = false;
     for place in order {
         let Some(instance) = list.get_mut(*place).and_then(Option::take) else { continue };
-        let wiring = Wiring { own_name: &instance.name, prefix_columns, prompt_streams: &prompt_streams, profiles };
+        let wiring = Wiring { own_name: &instance.name, columns, prompt_streams: &prompt_streams, profiles };
         match (instance.draft.build)(&wiring) {
             Ok(parts) => {
                 prompt_streams.extend(parts.prompt_stream.clone().map(|stream| (instance.name.clone(), stream)));
-                built.push(Built { name: instance.name, kind: instance.kind, points: instance.points, parts });
+                let listed = instance.added_because.is_none();
+                built.push(Built { name: instance.name, kind: instance.kind, points: instance.points, listed, parts });
             }
             Err(error) => {
                 notes.push(error);
@@ -216,6 +236,19 @@ fn profile(refs: &ProfileRefs, built: &[Built], reads: &mut DataSet, notes: &mut
 
 fn named<T: Clone>(one: &Built, plugin: Option<&T>) -> Option<Named<T>> {
     plugin.map(|plugin| Named { name: one.name.clone(), kind: one.kind, plugin: plugin.clone() })
+}
+
+type Detector = Named<Arc<dyn SaturationDetector>>;
+
+/// What says how full the pool is: the plugin that the configuration names, else the first one that can. And what that reads, unless
+/// nobody asked for it: then it makes do with what others had fetched.
+fn detector(config: &EndpointPickerConfig, built: &[Built]) -> Option<(Detector, DataSet)> {
+    let named_by = config.flow_control.as_ref().and_then(|flow| flow.saturation_detector.as_ref());
+    let wanted = named_by.and_then(|one| built.iter().find(|built| built.name == one.plugin_ref.value));
+    let one = wanted.or_else(|| built.iter().find(|one| one.parts.detector.is_some()))?;
+    let detector = named(one, one.parts.detector.as_ref())?;
+    let reads = if one.listed { detector.plugin.reads() } else { DataSet::NONE };
+    Some((detector, reads))
 }
 
 /// `built` is in dependency order; `order[i]` is the place in the file of `built[i]`.

@@ -13,8 +13,8 @@ impl Filter for Fake {
         DataSet::LABELS
     }
 
-    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, keep: &mut Candidates) {
-        keep.extend((0..view.len()).map(|i| view.index(i) as u32));
+    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, _: &mut fastrand::Rng, keep: &mut Candidates) {
+        view.retain_all(keep);
     }
 }
 
@@ -33,11 +33,11 @@ impl Picker for Fake {
 }
 
 impl ProfileHandler for Fake {
-    fn next(&self, _: &RequestView<'_>, results: &[ProfileResult]) -> Option<usize> {
+    fn next(&self, _: &RequestView<'_>, _: &PoolView<'_>, results: &[ProfileResult]) -> Option<usize> {
         results.iter().position(|one| !one.ran)
     }
 
-    fn primary(&self, _: &[ProfileResult]) -> Result<usize, PickError> {
+    fn primary(&self, _: &RequestView<'_>, _: &[ProfileResult]) -> Result<usize, PickError> {
         Ok(0)
     }
 }
@@ -141,7 +141,7 @@ fn names<T>(list: &[Named<T>]) -> Vec<&str> {
 fn producers_are_added_transitively_and_run_before_their_consumers() {
     let plan = plan("plugins: [{type: prefix-cache-scorer}]");
     assert_eq!(names(&plan.producers), ["token-producer", "approx-prefix-cache-producer"]);
-    assert_eq!(plan.prefix_columns, ["approx-prefix-cache-producer"]);
+    assert_eq!(plan.columns.prefix, ["approx-prefix-cache-producer"]);
     assert!(plan.reads_prompt());
     let added: Vec<_> = plan.effective.plugins.iter().filter_map(|one| one.added_because.as_deref()).collect();
     assert!(added.contains(&"`prefix-cache-scorer` reads PrefixCacheMatchInfoDataKey/approx-prefix-cache-producer"), "{added:?}");

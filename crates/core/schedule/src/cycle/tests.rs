@@ -32,7 +32,7 @@ impl Filter for Keep {
         DataSet::NONE
     }
 
-    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, keep: &mut Candidates) {
+    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, _: &mut Rng, keep: &mut Candidates) {
         keep.extend((0..view.len()).map(|i| view.index(i)).filter(|i| Some(i % 2) == self.0).map(|i| i as u32));
     }
 }
@@ -41,11 +41,11 @@ impl Filter for Keep {
 struct Backwards;
 
 impl ProfileHandler for Backwards {
-    fn next(&self, _: &RequestView<'_>, results: &[ProfileResult]) -> Option<usize> {
+    fn next(&self, _: &RequestView<'_>, _: &PoolView<'_>, results: &[ProfileResult]) -> Option<usize> {
         results.iter().rposition(|one| !one.ran)
     }
 
-    fn primary(&self, _: &[ProfileResult]) -> Result<usize, PickError> {
+    fn primary(&self, _: &RequestView<'_>, _: &[ProfileResult]) -> Result<usize, PickError> {
         Ok(0)
     }
 }
@@ -54,11 +54,11 @@ impl ProfileHandler for Backwards {
 struct Stubborn(usize);
 
 impl ProfileHandler for Stubborn {
-    fn next(&self, _: &RequestView<'_>, _: &[ProfileResult]) -> Option<usize> {
+    fn next(&self, _: &RequestView<'_>, _: &PoolView<'_>, _: &[ProfileResult]) -> Option<usize> {
         Some(self.0)
     }
 
-    fn primary(&self, _: &[ProfileResult]) -> Result<usize, PickError> {
+    fn primary(&self, _: &RequestView<'_>, _: &[ProfileResult]) -> Result<usize, PickError> {
         Ok(0)
     }
 }

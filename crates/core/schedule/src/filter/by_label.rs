@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fastrand::Rng;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::Diagnostic;
@@ -47,7 +48,7 @@ impl Filter for Params {
         DataSet::LABELS
     }
 
-    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, keep: &mut Candidates) {
+    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, _: &mut Rng, keep: &mut Candidates) {
         let fits = |i: &usize| match view.endpoint(*i).label(&self.label) {
             Some(value) => self.valid_values.iter().any(|valid| valid == value),
             None => self.allows_no_label,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use fastrand::Rng;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::Diagnostic;
@@ -102,7 +103,7 @@ impl Filter for Selector {
         DataSet::LABELS
     }
 
-    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, keep: &mut Candidates) {
+    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, _: &mut Rng, keep: &mut Candidates) {
         keep.extend((0..view.len()).filter(|i| self.selects(view.endpoint(*i))).map(|i| view.index(i) as u32));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fastrand::Rng;
 use weir_api::Diagnostic;
 use weir_plan::{Candidates, DataSet, Draft, ExtensionPoint, Filter, Parts, PluginContext, PluginType, PoolView, RequestView};
 
@@ -55,7 +56,7 @@ impl Filter for Stage {
         DataSet::LABELS
     }
 
-    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, keep: &mut Candidates) {
+    fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, _: &mut Rng, keep: &mut Candidates) {
         let serves = |i: &usize| view.endpoint(*i).label(ROLE).map_or(self.unlabelled, |role| self.roles.contains(&role));
         keep.extend((0..view.len()).filter(serves).map(|i| view.index(i) as u32));
     }

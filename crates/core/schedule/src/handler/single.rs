@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use weir_api::Diagnostic;
-use weir_plan::{Draft, ExtensionPoint, Parts, PickError, PluginContext, PluginType, ProfileHandler, ProfileResult, RequestView};
+use weir_plan::{
+    Draft, ExtensionPoint, Parts, PickError, PluginContext, PluginType, PoolView, ProfileHandler, ProfileResult, RequestView,
+};
 
 use crate::declare::{NoParameters, beta};
 
@@ -24,11 +26,11 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
 struct Single;
 
 impl ProfileHandler for Single {
-    fn next(&self, _: &RequestView<'_>, results: &[ProfileResult]) -> Option<usize> {
+    fn next(&self, _: &RequestView<'_>, _: &PoolView<'_>, results: &[ProfileResult]) -> Option<usize> {
         results.first().filter(|only| !only.ran).map(|_| 0)
     }
 
-    fn primary(&self, results: &[ProfileResult]) -> Result<usize, PickError> {
+    fn primary(&self, _: &RequestView<'_>, results: &[ProfileResult]) -> Result<usize, PickError> {
         results.first().and_then(|only| only.error.clone()).map_or(Ok(0), Err)
     }
 }

@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::Diagnostic;
 use weir_plan::{
-    Attributes, Column, DataKey, DataSet, Draft, ExtensionPoint, Need, Parts, PluginContext, PluginType, PreRequest, Producer,
-    PromptStream, RequestView, Targets,
+    Attributes, Column, DataKey, DataSet, Draft, ExtensionPoint, Need, Outgoing, Parts, PluginContext, PluginType, PreRequest,
+    Producer, PromptStream, RequestView, Targets,
 };
 use weir_pool::{Endpoint, Time};
 use weir_prefix::{ApproxIndex, BlockHasher, LookupScratch, chain_seed};
@@ -191,7 +191,7 @@ impl Producer for ApproxPrefix {
 }
 
 impl PreRequest for ApproxPrefix {
-    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, attributes: &Attributes) {
+    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, attributes: &Attributes, _: &mut Outgoing) {
         let Some(found) = attributes.prefix(self.column).filter(|found| found.total_blocks > 0) else { return };
         for endpoint in targets.computing().filter_map(|index| targets.endpoints.get(index)) {
             self.index.record(endpoint.serial(), &found.hashes, self.capacity_blocks(endpoint, found.block_size_tokens));

@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn without_a_prefix_everything_is_uncached() {
         let plan = compile("plugins: [{type: active-request-scorer}]").unwrap();
-        assert!(plan.prefix_columns.is_empty());
+        assert!(plan.columns.prefix.is_empty());
         let mut fixture = Fixture::new(2);
         fixture.produce(&plan);
         assert_eq!((fixture.attributes.prompt_tokens, fixture.attributes.uncached_tokens.len()), (None, 0));

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::Diagnostic;
 use weir_plan::{
-    Attributes, Column, DataKey, DataSet, Draft, ExtensionPoint, Need, Parts, PluginContext, PluginType, PoolView, PreRequest,
-    RequestView, Scorer, Targets,
+    Attributes, Column, DataKey, DataSet, Draft, ExtensionPoint, Need, Outgoing, Parts, PluginContext, PluginType, PoolView,
+    PreRequest, RequestView, Scorer, Targets,
 };
 
 use crate::declare::beta;
@@ -119,7 +119,7 @@ impl Scorer for NoHitLru {
 }
 
 impl PreRequest for NoHitLru {
-    fn picked(&self, _: &RequestView<'_>, targets: &Targets<'_>, attributes: &Attributes) {
+    fn picked(&self, _: &RequestView<'_>, targets: &Targets<'_>, attributes: &Attributes, _: &mut Outgoing) {
         if attributes.prefix(self.column).is_some_and(|found| found.matched_blocks.iter().any(|blocks| *blocks > 0)) {
             return;
         }

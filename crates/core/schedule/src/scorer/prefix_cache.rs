@@ -118,9 +118,9 @@ mod tests {
              - {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: two}}\n",
         )
         .unwrap();
-        assert_eq!(plan.prefix_columns, ["one", "two"]);
+        assert_eq!(plan.columns.prefix, ["one", "two"]);
         let mut fixture = Fixture::new(1);
-        fixture.attributes.reset(2);
+        fixture.attributes.reset(&weir_plan::Columns { prefix: vec![String::new(); 2], ..Default::default() });
         let column = fixture.attributes.prefix_mut(weir_plan::Column::for_tests(1)).unwrap();
         (column.matched_blocks, column.total_blocks) = (vec![1], 4);
         assert_eq!(fixture.score_with(&plan), [0.25]);

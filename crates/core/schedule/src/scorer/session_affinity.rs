@@ -10,13 +10,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::{Diagnostic, headers};
 use weir_plan::{
-    Attributes, DataSet, Draft, ExtensionPoint, Parts, PluginContext, PluginType, PoolView, PreRequest, RequestView,
-    ResponseHeaders, Scorer, Stability, Targets,
+    Attributes, DataSet, Draft, ExtensionPoint, Outgoing, Parts, PluginContext, PluginType, PoolView, PreRequest, RequestView,
+    ResponseHeaders, Scorer, Served, Stability, Targets,
 };
-use weir_pool::Endpoint;
 
 use self::bindings::Bindings;
-use crate::declare::beta;
+use crate::declare::{beta, header_name};
 
 pub(crate) fn plugin() -> PluginType {
     PluginType {
@@ -153,10 +152,6 @@ fn session_id(
     }))
 }
 
-fn header_name(context: &PluginContext<'_>, field: &str, name: &str) -> Result<HeaderName, Diagnostic> {
-    name.to_ascii_lowercase().parse().map_err(|_| context.error_at(field, format!("`{name}` is not a header name")))
-}
-
 /// The client carries base64 of `namespace/name`. What cannot be decoded or is not among the candidates has no effect.
 struct EncodedEndpoint {
     header: HeaderName,
@@ -182,8 +177,8 @@ impl Scorer for EncodedEndpoint {
 }
 
 impl ResponseHeaders for EncodedEndpoint {
-    fn respond(&self, served: &Endpoint, headers: &mut HeaderMap) {
-        if let Ok(token) = HeaderValue::from_str(&STANDARD.encode(served.id())) {
+    fn respond(&self, served: &Served<'_>, headers: &mut HeaderMap) {
+        if let Ok(token) = HeaderValue::from_str(&STANDARD.encode(served.endpoint.id())) {
             headers.insert(self.header.clone(), token);
         }
     }
@@ -221,7 +216,7 @@ impl Scorer for SessionId {
 }
 
 impl PreRequest for SessionId {
-    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, _: &Attributes) {
+    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, _: &Attributes, _: &mut Outgoing) {
         let Some(id) = self.id(request) else { return };
         let index = if self.prefill { targets.prefill.first() } else { targets.primary.first() };
         if let Some(endpoint) = index.and_then(|index| targets.endpoints.get(*index as usize)) {

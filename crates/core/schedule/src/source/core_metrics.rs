@@ -102,6 +102,7 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
             cache_num_blocks_label: one.cache_num_blocks_label_name,
             cache_block_size: one.cache_block_size_spec,
             cache_num_blocks: one.cache_num_blocks_spec,
+            custom: one.custom_metrics.into_iter().map(|one| (one.attribute_key, one.metric_spec)).collect(),
         });
     }
     let names = || engines.iter().map(|one| one.name.as_str()).chain(BUILT_IN);

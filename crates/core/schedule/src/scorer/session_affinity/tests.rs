@@ -1,3 +1,4 @@
+use weir_plan::Told;
 use weir_pool::Time;
 
 use super::*;
@@ -16,7 +17,7 @@ fn the_client_brings_back_what_the_answer_named() {
     let mut fixture = Fixture::new(3);
     assert_eq!(fixture.score_with(&plan), [0.0, 0.0, 0.0]);
     let mut answer = HeaderMap::new();
-    plan.response_headers[0].plugin.respond(&fixture.endpoints[1], &mut answer);
+    plan.response_headers[0].plugin.respond(&Served { endpoint: &fixture.endpoints[1], told: Told::Directly }, &mut answer);
     assert_eq!(answer["x-session-token"], "ZGVmYXVsdC9lMQ==");
     fixture.headers = answer;
     assert_eq!(fixture.score_with(&plan), [0.0, 1.0, 0.0]);

@@ -1,0 +1,14 @@
+//! How full endpoints are, by queue and KV cache.
+
+use weir_plan::PoolView;
+use weir_pool::EndpointState;
+
+/// The fuller one of queue and KV cache, each as a share of where it counts as full.
+pub(crate) fn fuller(state: &EndpointState, queue: f64, kv: f64) -> f64 {
+    (f64::from(state.waiting) / queue).max(state.kv_usage / kv)
+}
+
+/// Mean over all candidates; without any the pool counts as full.
+pub(crate) fn mean(view: &PoolView<'_>, one: impl Fn(&EndpointState) -> f64) -> f64 {
+    if view.is_empty() { 1.0 } else { view.states().map(one).sum::<f64>() / view.len() as f64 }
+}
