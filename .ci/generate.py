@@ -119,6 +119,38 @@ def configuration(schema: dict) -> str:
     return "\n".join(page)
 
 
+def state(schema: dict) -> str:
+    definitions = schema.get("$defs", {})
+    picker = kept_apart(definitions)
+    page = [
+        NOTICE + "# State files\n",
+        "What `weir explain --state` reads: endpoints, what is known of them, and a request, in YAML or JSON. `weir schema --state` "
+        "prints the JSON Schema. [The guide](../../guides/explain.md#without-a-server) has an example.\n",
+        type_section(schema.get("title", "State"), schema, definitions),
+        *(type_section(name, one, definitions) for name, one in definitions.items() if name not in picker),
+    ]
+    return "\n".join(page).replace("(#endpointpickerconfig)", "(configuration.md#endpointpickerconfig)")
+
+
+def kept_apart(definitions: dict) -> set[str]:
+    """What EndpointPickerConfig is made of: another page describes it."""
+    found: set[str] = set()
+
+    def visit(node: object) -> None:
+        if isinstance(node, dict):
+            if (ref := node.get("$ref")) and (name := ref.rsplit("/", 1)[1]) not in found:
+                found.add(name)
+                visit(definitions[name])
+            for key, value in node.items():
+                visit(value)
+        elif isinstance(node, list):
+            for value in node:
+                visit(value)
+
+    visit({"$ref": "#/$defs/EndpointPickerConfig"})
+    return found
+
+
 POINTS = {
     "filter": "Filters remove candidates", "scorer": "Scorers give each candidate 0 to 1", "picker": "Pickers choose by the sums",
     "profile-handler": "Profile handlers choose profiles", "data-producer": "Producers find facts about a request",
@@ -290,6 +322,7 @@ def main() -> int:
     pages = {
         "config.schema.json": json.dumps(schema, indent=2) + "\n",
         "configuration.md": configuration(schema),
+        "state.md": state(json.loads(output("schema", "--state"))),
         "command-line.md": command_line(),
         "plugins.md": plugins(json.loads(output("schema", "--plugins"))),
         "metrics.md": metrics(),

@@ -87,3 +87,49 @@ def test_unknown_requests_and_absent_routers_are_explained(router: process.Route
     assert done.returncode == 1 and "nobody-sent-this" in done.stderr
     done = process.run("explain", "x", "--admin", f"http://127.0.0.1:{process.free_port()}")
     assert done.returncode == 1 and "--admin" in done.stderr
+
+
+STATE = """\
+endpoints:
+- {name: a, metrics: {waiting: 4, kvUsage: 0.9}}
+- {name: b, metrics: {waiting: 1, kvUsage: 0.4}}
+request: {body: {model: m, prompt: hello}}
+"""
+PICKER = """\
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins: [{type: by-label, parameters: {label: zone, validValues: [west], allowsNoLabel: false}}, {type: queue-scorer}]
+"""
+
+
+def test_a_state_is_decided_without_a_server(write) -> None:
+    state = write("state.yaml", STATE)
+    done = process.run("explain", "--state", state)
+    assert done.returncode == 0, done.stderr
+    assert "picked default/b  by profile default" in done.stdout and "kv-cache-utilization-scorer ×2" in done.stdout
+    done = process.run("explain", "--state", state, "--json")
+    verdict = json.loads(done.stdout)
+    assert verdict["picked"] == "default/b"
+    [profile] = verdict["profiles"]
+    assert profile["candidates"][0] == {"endpoint": "default/b", "total": pytest.approx(2 + 2 * 0.6), "scores": [1.0, 0.6, 0.0]}
+
+
+def test_a_state_is_decided_by_any_configuration(write) -> None:
+    state = write("state.yaml", STATE)
+    done = process.run("explain", "--state", state, "--config", write("picker.yaml", PICKER))
+    assert done.returncode == 0, done.stderr
+    assert "refused with 429, rejected_saturated" in done.stdout and "keeps 0 of 2, without default/a default/b" in done.stdout
+    config = process.ROOT / "testdata/config/router-full.yaml"
+    done = process.run("explain", "--state", state, "--config", config)
+    assert done.returncode == 64 and "`chat`" in done.stderr and "--pool" in done.stderr, done.stderr
+    done = process.run("explain", "--state", state, "--config", config, "--pool", "embeddings")
+    assert done.returncode == 0 and "picked default/" in done.stdout, done.stderr
+
+
+def test_a_state_that_does_not_come_out_as_expected_fails(write) -> None:
+    state = write("state.yaml", STATE + "expect: {picked: a, scores: {queue-scorer: {b: 0.5}}}\n")
+    done = process.run("explain", "--state", state)
+    assert done.returncode == 1
+    assert 'picked: expected "a", is Some("default/b")' in done.stderr and "scores.queue-scorer.b" in done.stderr
+    done = process.run("explain", "--state", write("bad.yaml", STATE.replace("waiting: 4", "wating: 4")))
+    assert done.returncode == 1 and "bad.yaml:2:23" in done.stderr and "did you mean `waiting`?" in done.stderr

@@ -1,24 +1,49 @@
 //! The process's clock.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use weir_pool::Time;
 
-/// Monotonic time since it was made.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    origin: Instant,
+/// Monotonic time since it was made, or time that somebody sets.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Real(Instant),
+    Set(Arc<AtomicU64>),
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { origin: Instant::now() }
+        Self(Source::Real(Instant::now()))
     }
 }
 
 impl Clock {
+    /// A clock that stands still until it is set; its clones show the same time.
+    pub fn standing_at(time: Time) -> Self {
+        Self(Source::Set(Arc::new(AtomicU64::new(time.as_micros()))))
+    }
+
+    /// Sets a clock that stands still; a running clock takes no notice.
+    pub fn set(&self, time: Time) {
+        if let Source::Set(micros) = &self.0 {
+            micros.store(time.as_micros(), Relaxed);
+        }
+    }
+
     /// Now.
     pub fn now(&self) -> Time {
-        Time::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        match &self.0 {
+            Source::Real(origin) => Time::from_micros(u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            Source::Set(micros) => Time::from_micros(micros.load(Relaxed)),
+        }
     }
 }

@@ -43,15 +43,13 @@ pub(crate) struct Decide {
     screened: Candidates,
 }
 
-/// Runs the plan until a chosen endpoint's circuit lets the request through. `given` may change what the producers found: for trying
-/// plans out on a state that somebody wrote down.
+/// Runs the plan until a chosen endpoint's circuit lets the request through.
 pub(crate) fn decide(
     plan: &Plan,
     incoming: &Incoming<'_>,
     endpoints: &[Arc<Endpoint>],
     scratch: &mut Decide,
     random: &mut Rng,
-    given: impl FnOnce(&mut Attributes),
 ) -> Result<Picked, PickError> {
     let Incoming { head, body, scanned, now, .. } = *incoming;
     let Decide { attributes, states, candidates, cycle, outgoing, fairness_id, kept, screened } = scratch;
@@ -104,7 +102,6 @@ pub(crate) fn decide(
         std::mem::swap(candidates, screened);
     }
     weir_schedule::produce(plan, &request, endpoints, attributes);
-    given(attributes);
     for admitter in &plan.admitters {
         admitter.plugin.admit(&request, &PoolView::new(endpoints, states, candidates, attributes), random)?;
     }

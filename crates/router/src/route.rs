@@ -37,13 +37,15 @@ pub struct Shared {
     pub decisions: DecisionLog,
     /// What the router counts.
     pub metrics: Arc<RouterMetrics>,
-    generations: AtomicU64,
 }
+
+/// Routers made by this process. Threads keep their generators by it, so it counts over all that share nothing else.
+static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Shared {
     /// A clock, a log and counters.
     pub fn new(clock: Clock, decisions: DecisionLog, metrics: Arc<RouterMetrics>) -> Arc<Self> {
-        Arc::new(Self { clock, decisions, metrics, generations: AtomicU64::new(0) })
+        Arc::new(Self { clock, decisions, metrics })
     }
 }
 
@@ -113,7 +115,7 @@ pub struct Router {
 impl Router {
     /// A router over `pools`.
     pub fn new(pools: Vec<PoolRuntime>, shared: Arc<Shared>) -> Self {
-        let generation = shared.generations.fetch_add(1, Relaxed) + 1;
+        let generation = GENERATIONS.fetch_add(1, Relaxed) + 1;
         let models = ArcSwap::from_pointee(ModelIndex::build(&pools));
         Self { pools, models, shared, generation }
     }
@@ -256,7 +258,7 @@ impl Router {
         };
         let scanned = head.api.map(|_| &*scanned);
         let incoming = Incoming { head, body, scanned, now: started, stale_after: runtime.stale_after, tried };
-        let picked = decide::decide(&runtime.plan, &incoming, &snapshot.endpoints, decide, random, |_| {})?;
+        let picked = decide::decide(&runtime.plan, &incoming, &snapshot.endpoints, decide, random)?;
         let max_tokens = scanned.and_then(|found| found.max_tokens());
         let (profile, chosen) = (picked.profile, picked.primary);
         let outgoing = std::mem::take(&mut decide.outgoing);
@@ -295,6 +297,8 @@ impl Router {
         let record = self.record(&decision, runtime, head.id, attempt, decided, scratch);
         Routed {
             pool_index,
+            profile: decision.profile,
+            prompt_tokens: attributes.prompt_tokens,
             endpoint,
             body: body.clone(),
             plan: Arc::clone(&runtime.plan),

@@ -52,6 +52,8 @@ pub struct Routed {
     pub proxy: Proxy,
     /// What the engine says of the tokens it used, as far as it is known.
     pub usage: Option<Usage>,
+    pub(crate) profile: usize,
+    pub(crate) prompt_tokens: Option<u64>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<PoolMetrics>,
@@ -65,6 +67,16 @@ pub struct Routed {
 }
 
 impl Routed {
+    /// Name of the profile that chose the endpoint.
+    pub fn profile_name(&self) -> Option<&str> {
+        self.plan.profiles.get(self.profile).map(|one| one.name.as_str())
+    }
+
+    /// Tokens of the prompt, exact or estimated; `None` if nobody counted.
+    pub fn prompt_tokens(&self) -> Option<u64> {
+        self.prompt_tokens
+    }
+
     /// Tries so far, this one included.
     pub fn attempts(&self) -> u32 {
         u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1)

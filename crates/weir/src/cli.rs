@@ -109,6 +109,9 @@ pub(crate) struct Schema {
     /// Print the plugin types with the JSON Schemas of their parameters instead.
     #[arg(long)]
     pub(crate) plugins: bool,
+    /// Print the JSON Schema of the files that `weir explain --state` reads instead.
+    #[arg(long, conflicts_with = "plugins")]
+    pub(crate) state: bool,
 }
 
 #[derive(Debug, Args)]
@@ -120,11 +123,24 @@ pub(crate) struct Sim {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Every answer carries its request's id in the header x-request-id. Decisions are kept in a ring of 8 MiB, \
-enough for a few thousand requests."
+enough for a few thousand requests.
+
+With --state no server is asked: the file says which endpoints there are, what is known of them, and what is requested; \
+`weir schema --state` describes it. If it says what is expected, the command fails when something else comes out."
 )]
 pub(crate) struct Explain {
     /// The request's id.
-    pub(crate) id: String,
+    #[arg(required_unless_present = "state", conflicts_with = "state")]
+    pub(crate) id: Option<String>,
+    /// A file with endpoints, their numbers and a request (YAML or JSON), to be decided here. Repeat it for more files.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Vec<PathBuf>,
+    /// How to decide it: an EndpointPickerConfig, or a RouterConfig. Default: what the state file says, else the built-in one.
+    #[arg(long, value_name = "FILE", requires = "state")]
+    pub(crate) config: Option<PathBuf>,
+    /// The pool of the RouterConfig whose scheduling is used, if it has several.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub(crate) pool: Option<String>,
     /// The router's admin address.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "WEIR_ADMIN")]
     pub(crate) admin: String,

@@ -1,6 +1,7 @@
 //! One module per command; the two smallest are here.
 
 pub(crate) mod check;
+mod document;
 pub(crate) mod explain;
 pub(crate) mod plugins;
 pub(crate) mod serve;
@@ -16,7 +17,13 @@ use crate::{
 };
 
 pub(crate) fn schema(arguments: &Schema, registry: &Registry) -> Result<String, Failure> {
-    let text = if arguments.plugins { plugins::as_json(registry) } else { serde_json::to_string_pretty(&weir_api::schema()) };
+    let text = if arguments.plugins {
+        plugins::as_json(registry)
+    } else if arguments.state {
+        serde_json::to_string_pretty(&weir_router::Case::schema())
+    } else {
+        serde_json::to_string_pretty(&weir_api::schema())
+    };
     Ok(text.map_err(|error| Failure::new(format!("cannot write the schema: {error}")))? + "\n")
 }
 

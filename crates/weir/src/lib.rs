@@ -39,7 +39,7 @@ pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
         Command::Schema(arguments) => commands::schema(&arguments, &registry),
         Command::Completions(arguments) => commands::completions(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments, &registry),
-        Command::Explain(arguments) => block_on(commands::explain::run(arguments)),
+        Command::Explain(arguments) => block_on(commands::explain::run(arguments, &registry)),
         Command::Sim(arguments) => block_on(commands::sim::run(arguments)),
         Command::Up(arguments) => block_on(commands::up::run(arguments, registry)),
         Command::Serve(arguments) => block_on(commands::serve::run(arguments, registry)),

@@ -114,7 +114,7 @@ impl System {
             max_bytes: config.explain.max_bytes.as_usize(),
             candidates: usize::from(config.explain.candidates.value),
         };
-        let shared = Shared::new(clock, DecisionLog::new(log), RouterMetrics::register(&mut registry));
+        let shared = Shared::new(clock.clone(), DecisionLog::new(log), RouterMetrics::register(&mut registry));
         let stop = CancellationToken::new();
         let scraper = Scraper::new(Arc::new(move || clock.now()));
         let tasks = TaskTracker::new();

@@ -143,6 +143,11 @@ impl Column {
         self.0
     }
 
+    /// The column of the producer of this name, among the names of those that write such columns.
+    pub fn of(names: &[String], producer: &str) -> Option<Self> {
+        names.iter().position(|one| one == producer).map(Self)
+    }
+
     /// A column for tests of single plugins, outside any plan.
     pub const fn for_tests(index: usize) -> Self {
         Self(index)

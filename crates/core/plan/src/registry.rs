@@ -203,7 +203,7 @@ pub struct Wiring<'a> {
 impl Wiring<'_> {
     /// Where the producer of this name writes its prefix matches.
     pub fn prefix_column(&self, producer: &str) -> Option<Column> {
-        place(&self.columns.prefix, producer)
+        Column::of(&self.columns.prefix, producer)
     }
 
     /// Where this instance writes its prefix matches, if it offers any.
@@ -213,12 +213,12 @@ impl Wiring<'_> {
 
     /// Where the producer of this name writes its latency predictions.
     pub fn latency_column(&self, producer: &str) -> Option<Column> {
-        place(&self.columns.latency, producer)
+        Column::of(&self.columns.latency, producer)
     }
 
     /// Where the producer of this name writes its encoder-cache matches.
     pub fn encoder_column(&self, producer: &str) -> Option<Column> {
-        place(&self.columns.encoder, producer)
+        Column::of(&self.columns.encoder, producer)
     }
 
     /// Where this instance writes its encoder-cache matches, if it offers any.
@@ -235,10 +235,6 @@ impl Wiring<'_> {
     pub fn profiles(&self) -> &[String] {
         self.profiles
     }
-}
-
-fn place(names: &[String], name: &str) -> Option<Column> {
-    names.iter().position(|one| one == name).map(Column)
 }
 
 /// All plugin types of this program.

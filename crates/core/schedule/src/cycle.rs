@@ -18,6 +18,11 @@ pub struct Picked {
     pub profile: usize,
 }
 
+/// A score as it counts: NaN is 0, what lies outside 0..=1 is cut off.
+pub fn clamped(score: f64) -> f64 {
+    if score.is_nan() { 0.0 } else { score.clamp(0.0, 1.0) }
+}
+
 /// Buffers that are reused from request to request, and afterwards what the last cycle found, for whoever explains it.
 ///
 /// Profiles and scorers are named by their places in the plan.
@@ -204,7 +209,7 @@ impl Scratch {
         for (scored, row) in profile.scorers.iter().zip(scores.chunks_exact_mut(view.len())) {
             scored.scorer.plugin.score(frozen.request, &view, row);
             for (score, total) in row.iter_mut().zip(totals.iter_mut()) {
-                *score = if score.is_nan() { 0.0 } else { score.clamp(0.0, 1.0) };
+                *score = clamped(*score);
                 *total += *score * scored.weight;
             }
         }

@@ -30,7 +30,7 @@ mod testing;
 
 use weir_plan::Registry;
 
-pub use self::cycle::{Picked, Scratch, produce, run};
+pub use self::cycle::{Picked, Scratch, clamped, produce, run};
 
 /// Adds every plugin type of this crate.
 pub fn register(registry: &mut Registry) {

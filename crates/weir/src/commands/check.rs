@@ -2,40 +2,31 @@
 
 use std::fmt::Write as _;
 
-use weir_api::{Diagnostics, EPP_KIND, EndpointPickerConfig, EndpointsFile, RouterConfig, Sources};
+use weir_api::{EndpointsFile, RouterConfig, Sources};
 use weir_plan::{CompileOptions, Plan, Registry, compile};
 
-use crate::{cli::Check, commands::plugins, configuration, failure::Failure};
+use crate::{
+    cli::Check,
+    commands::{document::Document, plugins},
+    failure::Failure,
+};
 
 pub(crate) fn run(arguments: &Check, registry: &Registry) -> Result<String, Failure> {
     let mut out = if arguments.plugins { plugins::as_text(registry) } else { String::new() };
     let Some(path) = &arguments.config else { return Ok(out) };
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
-    let name = path.display().to_string();
-    if is_picker_config(&text) {
-        let sources = Sources::single(name.clone(), text.clone());
-        let rendered = |notes: Diagnostics| Failure::new(notes.render(&sources));
-        let checked = EndpointPickerConfig::parse(&text).map_err(rendered)?;
-        out.push_str(&checked.warnings.render(&sources));
-        let plan = compile(&checked.value, registry, CompileOptions::default()).map_err(rendered)?;
-        describe("", &plan, &sources, arguments.quiet, &mut out);
-    } else {
-        let loaded = configuration::load(path)?;
-        out.push_str(&loaded.warnings.render(&loaded.sources));
+    let document = Document::read(path)?;
+    let sources = document.sources();
+    out.push_str(&document.warnings().render(sources));
+    if let Document::Router(loaded) = &document {
         files(&loaded.config, &mut out)?;
-        for (pool, plan) in plans(&loaded.config, &loaded.sources, registry)? {
-            describe(&pool, &plan, &loaded.sources, arguments.quiet, &mut out);
-        }
+    }
+    for (pool, plan) in plans(&document, registry)? {
+        describe(pool, &plan, sources, arguments.quiet, &mut out);
     }
     if !arguments.quiet {
-        let _ = writeln!(out, "{name}: ok");
+        let _ = writeln!(out, "{}: ok", path.display());
     }
     Ok(out)
-}
-
-/// Judged by the text, so that a document with errors is reported as what it was meant to be.
-fn is_picker_config(text: &str) -> bool {
-    text.lines().any(|line| line.strip_prefix("kind:").is_some_and(|kind| kind.trim().trim_matches(['"', '\'']) == EPP_KIND))
 }
 
 /// Endpoints files hold endpoints. Keys and certificates may be elsewhere than the configuration is checked: a warning.
@@ -63,13 +54,13 @@ fn files(config: &RouterConfig, out: &mut String) -> Result<(), Failure> {
 }
 
 /// The plan of each pool.
-fn plans(config: &RouterConfig, sources: &Sources, registry: &Registry) -> Result<Vec<(String, Plan)>, Failure> {
+fn plans<'d>(document: &'d Document, registry: &Registry) -> Result<Vec<(&'d str, Plan)>, Failure> {
     let mut plans = Vec::new();
     let mut wrong = String::new();
-    for pool in &config.pools {
-        match compile(pool.scheduling.config(), registry, CompileOptions::default()) {
-            Ok(plan) => plans.push((pool.name.to_string(), plan)),
-            Err(notes) => wrong.push_str(&notes.render(sources)),
+    for (pool, scheduling) in document.schedulings() {
+        match compile(scheduling, registry, CompileOptions::default()) {
+            Ok(plan) => plans.push((pool, plan)),
+            Err(notes) => wrong.push_str(&notes.render(document.sources())),
         }
     }
     if wrong.is_empty() { Ok(plans) } else { Err(Failure::new(wrong)) }

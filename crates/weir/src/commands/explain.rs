@@ -1,4 +1,6 @@
-//! `weir explain`: a decision as a table.
+//! `weir explain`: a decision as a table, out of a running router or out of a file.
+
+mod state;
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -6,6 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use weir_plan::Registry;
 use weir_pool::EndpointUrl;
 use weir_router::Explained;
 
@@ -13,9 +16,10 @@ use crate::{cli::Explain, failure::Failure};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(arguments: Explain) -> Result<String, Failure> {
+pub(crate) async fn run(arguments: Explain, registry: &Registry) -> Result<String, Failure> {
+    let Some(id) = &arguments.id else { return state::run(&arguments, registry) };
     let admin: EndpointUrl = arguments.admin.parse().map_err(|error| Failure::usage(format!("--admin: {error}")))?;
-    let path = format!("{}/debug/explain/{}", admin.base_path, encode(&arguments.id));
+    let path = format!("{}/debug/explain/{}", admin.base_path, encode(id));
     let (status, body) = tokio::time::timeout(PATIENCE, get(&admin, &path))
         .await
         .map_err(|_| Failure::new(format!("{} did not answer in {} s", arguments.admin, PATIENCE.as_secs())))?
@@ -24,7 +28,7 @@ pub(crate) async fn run(arguments: Explain) -> Result<String, Failure> {
                 .with_help("is weir running there? --admin takes the address that it prints as `admin:`")
         })?;
     if status == 404 {
-        return Err(Failure::new(format!("no decision is kept for request `{}`", arguments.id))
+        return Err(Failure::new(format!("no decision is kept for request `{id}`"))
             .with_help("the id is the x-request-id of the answer; only the last decisions are kept (explain.maxBytes)"));
     }
     if status != 200 {
