@@ -3,7 +3,11 @@
 //! Order: instances, defaults, implicit producers until nothing is missing, building in the order of dependencies, profiles.
 
 mod assemble;
+mod data_layer;
+mod effective;
 mod instances;
+mod roles;
+mod traps;
 
 use weir_api::{Diagnostics, EndpointPickerConfig};
 
@@ -35,6 +39,9 @@ pub fn compile(config: &EndpointPickerConfig, registry: &Registry, options: Comp
     let mut instances = Instances::draft(config, registry, options, &mut notes);
     instances.add_defaults(config, registry, &mut notes);
     instances.add_missing_producers(registry, &mut notes);
+    instances.check_references(&mut notes);
+    roles::check(config, &instances, &mut notes);
+    traps::warn(config, &instances, &mut notes);
     if notes.has_errors() {
         notes.sort();
         return Err(notes);

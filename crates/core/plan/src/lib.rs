@@ -23,7 +23,7 @@ pub use self::{
     attributes::{Attributes, Columns, EncoderMatch, LatencyPrediction, MediaItem, PrefixMatch, RequestAttributes},
     compile::{CompileOptions, compile},
     data::{Column, DataKey, DataSet},
-    effective::{Effective, EffectivePlugin, EffectiveProfile},
+    effective::{Effective, EffectiveData, EffectivePlugin, EffectiveProfile, EffectiveSource},
     error::PickError,
     plan::{InFlightPolicy, MetricsSource, Named, Plan, Profile, Scored},
     plugin::{
@@ -31,6 +31,9 @@ pub use self::{
         ProfileResult, PromptSink, PromptStream, Report, Reporter, ResponseHeaders, SaturationDetector, Scorer, Scores, Screener,
         Served, SourceConfig, Told,
     },
-    registry::{Deprecation, Draft, ExtensionPoint, Need, Offer, PluginContext, PluginType, Registry, Stability, Wiring},
+    registry::{
+        Deprecation, Draft, ExtensionPoint, Need, Offer, Payload, PluginContext, PluginType, Reference, Registry, Stability,
+        Wiring,
+    },
     view::{Candidates, PoolView, RequestView, Targets},
 };

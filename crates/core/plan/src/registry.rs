@@ -134,6 +134,13 @@ impl<'a> PluginContext<'a> {
         self.params.error_at(field, message)
     }
 
+    /// Another instance that this one works with, named by a field; it is built before.
+    pub fn reference(&self, field: &str, name: impl Into<String>) -> Reference {
+        let name = name.into();
+        let missing = self.error_at(field, format!("`{}` depends on `{name}`, and no plugin is named so", self.name));
+        Reference { name, missing }
+    }
+
     /// Adds a warning about the parameters as a whole.
     pub fn warn(&mut self, message: impl Into<String>) {
         self.notes.push(Diagnostic::warning(self.params.at(), self.params.path(), message));
@@ -163,6 +170,27 @@ impl Need {
     }
 }
 
+/// An instance that another one works with.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub(crate) name: String,
+    /// What is said if there is none of that name.
+    pub(crate) missing: Diagnostic,
+}
+
+/// What a data source delivers, and what an extractor can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// A page of metrics in Prometheus text format.
+    MetricsPage,
+    /// The list of an engine's models.
+    ModelList,
+    /// Endpoints that come, change and go.
+    EndpointEvents,
+    /// Kubernetes objects that come, change and go.
+    KubernetesObjects,
+}
+
 /// Data that an instance produces, under its own name.
 pub type Offer = DataKey;
 
@@ -172,13 +200,16 @@ type Build = Box<dyn FnOnce(&Wiring<'_>) -> Result<Parts, Diagnostic>>;
 pub struct Draft {
     pub(crate) needs: Vec<Need>,
     pub(crate) offers: Vec<Offer>,
+    pub(crate) references: Vec<Reference>,
+    pub(crate) brings: Option<Payload>,
+    pub(crate) takes: Vec<Payload>,
     pub(crate) build: Build,
 }
 
 impl Draft {
     /// An instance that needs nobody.
     pub fn ready(parts: Parts) -> Self {
-        Self { needs: Vec::new(), offers: Vec::new(), build: Box::new(|_| Ok(parts)) }
+        Self::wired(Vec::new(), Vec::new(), |_| Ok(parts))
     }
 
     /// An instance that consumes or produces data.
@@ -187,7 +218,25 @@ impl Draft {
         offers: Vec<Offer>,
         build: impl FnOnce(&Wiring<'_>) -> Result<Parts, Diagnostic> + 'static,
     ) -> Self {
-        Self { needs, offers, build: Box::new(build) }
+        Self { needs, offers, references: Vec::new(), brings: None, takes: Vec::new(), build: Box::new(build) }
+    }
+
+    /// The same, built after the instances that it works with.
+    #[must_use]
+    pub fn after(self, references: Vec<Reference>) -> Self {
+        Self { references, ..self }
+    }
+
+    /// The same, as a data source of such payloads.
+    #[must_use]
+    pub fn bringing(self, payload: Payload) -> Self {
+        Self { brings: Some(payload), ..self }
+    }
+
+    /// The same, as an extractor of such payloads.
+    #[must_use]
+    pub fn taking(self, payloads: &[Payload]) -> Self {
+        Self { takes: payloads.to_vec(), ..self }
     }
 }
 

@@ -79,3 +79,41 @@ fn describe(pool: &str, plan: &Plan, sources: &Sources, quiet: bool, out: &mut S
     }
     let _ = writeln!(out, "{}", plan.effective);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// llm-d's sample configurations that name plugin types which do not exist yet. This list can only shrink.
+    const NOT_YET: [u32; 7] = [3, 4, 5, 6, 7, 8, 9];
+
+    #[test]
+    fn samples_come_to_what_they_print() {
+        let mut registry = Registry::default();
+        weir_schedule::register(&mut registry);
+        let compiled = |document: &Document| {
+            let (_, scheduling) = document.schedulings()[0];
+            compile(scheduling, &registry, CompileOptions::default()).map(|plan| plan.effective)
+        };
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/config");
+        let temporary = std::env::temp_dir().join(format!("weir-samples-{}", std::process::id()));
+        for number in 1..=9 {
+            let document = Document::read(&folder.join(format!("sample-12-{number}.yaml"))).unwrap();
+            let Ok(first) = compiled(&document) else {
+                assert!(NOT_YET.contains(&number), "sample {number} does not load");
+                continue;
+            };
+            assert!(!NOT_YET.contains(&number), "sample {number} loads now: take it off the list");
+            std::fs::write(&temporary, first.to_string()).unwrap();
+            let again = compiled(&Document::read(&temporary).unwrap()).unwrap();
+            let names = |one: &weir_plan::Effective| one.plugins.iter().map(|plugin| plugin.name.clone()).collect::<Vec<_>>();
+            assert_eq!(names(&again), names(&first), "sample {number}");
+            assert_eq!(
+                (again.handler, again.reads, again.flow_control, again.parsers),
+                (first.handler, first.reads, first.flow_control, first.parsers),
+                "sample {number}"
+            );
+        }
+        std::fs::remove_file(&temporary).unwrap();
+    }
+}

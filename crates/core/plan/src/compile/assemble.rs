@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 
-use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig};
+use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig, Spanned};
 
 use crate::{
-    Columns, CompileOptions, DataKey, DataSet, Effective, EffectivePlugin, EffectiveProfile, ExtensionPoint, MetricsSource,
-    Named, Parts, Plan, Profile, PromptStream, SaturationDetector, Scored, SourceConfig, Wiring,
-    compile::instances::{Instance, Instances},
+    Columns, CompileOptions, DataKey, DataSet, Effective, ExtensionPoint, Named, Parts, Plan, Profile, PromptStream,
+    SaturationDetector, Scored, Wiring,
+    compile::{
+        data_layer::data_layer,
+        effective,
+        instances::{Instance, Instances},
+    },
 };
 
 /// An instance that is built.
-struct Built {
-    name: String,
-    kind: &'static str,
+pub(super) struct Built {
+    pub(super) name: String,
+    pub(super) kind: &'static str,
     points: &'static [ExtensionPoint],
+    /// Where it is in the file.
+    pub(super) at: Spanned<()>,
     /// It is in the file.
-    listed: bool,
-    parts: Parts,
+    pub(super) listed: bool,
+    pub(super) parts: Parts,
 }
 
 pub(super) fn assemble(
@@ -28,7 +34,7 @@ pub(super) fn assemble(
 ) -> Option<Plan> {
     let mut profiles = profile_refs(config, &instances, notes);
     let profile_names: Vec<String> = profiles.iter().map(|profile| profile.name.clone()).collect();
-    let effective_plugins = instances.list.iter().map(effective).collect();
+    let mut written = effective::draft(config, &instances);
     let offering = |key| {
         instances.list.iter().filter(|one| one.draft.offers.contains(&key)).map(|one: &Instance| one.name.clone()).collect()
     };
@@ -44,19 +50,23 @@ pub(super) fn assemble(
     let handler = match handlers.as_slice() {
         [one] => one,
         [] => {
+            let second = config.scheduling_profiles.get(1).map(|one| one.name.clone().map(|_| ())).unwrap_or_default();
             notes.push(
-                nowhere("there are several profiles and no profile handler, so nothing says which of them run")
+                second
+                    .error("there are several profiles and no profile handler, so nothing says which of them run")
                     .with_help("add a profile handler plugin, or keep one profile"),
             );
             return None;
         }
         [_, second, ..] => {
-            notes.push(nowhere(format!("`{}` is a second profile handler; there can be one", second.name)));
+            notes.push(second.at.error(format!("`{}` is a second profile handler; there can be one", second.name)));
             return None;
         }
     };
     if handler.kind == "single-profile-handler" && profiles.len() > 1 {
-        notes.push(nowhere(format!("single-profile-handler runs one profile, and there are {}", profiles.len())));
+        let second = config.scheduling_profiles.get(1).map(|one| one.name.clone().map(|_| ())).unwrap_or_default();
+        let message = format!("single-profile-handler runs one profile, and there are {}", profiles.len());
+        notes.push(second.error(message).with_help("use a handler for several profiles, or keep one"));
         return None;
     }
 
@@ -73,6 +83,7 @@ pub(super) fn assemble(
     admitters.iter().for_each(|one| reads |= one.plugin.reads());
     let (detector, detecting) = detector(config, &built).unzip();
     reads |= detecting.unwrap_or_default();
+    let (metrics, sources) = data_layer(config, &built, reads, notes);
     let mut plan = Plan {
         handler: named(handler, handler.parts.handler.as_ref())?,
         header_processors: in_file_order(&built, &order, |parts| parts.header_processor.as_ref()),
@@ -82,7 +93,7 @@ pub(super) fn assemble(
         reporters: in_file_order(&built, &order, |parts| parts.reporter.as_ref()),
         pre_request: in_file_order(&built, &order, |parts| parts.pre_request.as_ref()),
         response_headers: in_file_order(&built, &order, |parts| parts.response_headers.as_ref()),
-        metrics: metrics(&built, reads),
+        metrics,
         in_flight: built.iter().find_map(|one| one.parts.in_flight),
         producers,
         columns,
@@ -92,12 +103,11 @@ pub(super) fn assemble(
         warnings: Vec::new(),
         profiles: compiled,
     };
-    plan.effective = Effective {
-        plugins: effective_plugins,
-        profiles: plan.profiles.iter().map(effective_profile).collect(),
-        handler: plan.handler.name.clone(),
-        reads: reads.names().collect(),
-    };
+    written.profiles = plan.profiles.iter().map(effective::profile).collect();
+    written.handler.clone_from(&plan.handler.name);
+    written.sources = sources;
+    written.reads = reads.names().collect();
+    plan.effective = written;
     Some(plan)
 }
 
@@ -105,7 +115,14 @@ pub(super) fn assemble(
 struct ProfileRefs {
     name: String,
     /// Name and weight, in the order of the file.
-    refs: Vec<(String, Option<f64>)>,
+    refs: Vec<Ref>,
+}
+
+/// One reference of a profile.
+struct Ref {
+    name: String,
+    weight: Option<f64>,
+    at: Spanned<()>,
 }
 
 /// The profiles of the configuration; without any, one with every filter, scorer and picker in the order of the file.
@@ -124,7 +141,9 @@ fn profile_refs(config: &EndpointPickerConfig, instances: &Instances, notes: &mu
             let name = &reference.plugin_ref;
             match instances.get(&name.value) {
                 None => notes.push(instances.undefined(name)),
-                Some(found) if schedulable(&found) => refs.push((name.value.clone(), reference.weight)),
+                Some(found) if schedulable(&found) => {
+                    refs.push(Ref { name: name.value.clone(), weight: reference.weight, at: name.clone().map(|_| ()) });
+                }
                 Some(found) => notes.push(name.warning(format!(
                     "`{}` is neither filter, scorer nor picker: listing it in a profile has no effect",
                     found.name
@@ -135,7 +154,7 @@ fn profile_refs(config: &EndpointPickerConfig, instances: &Instances, notes: &mu
     }
     if config.scheduling_profiles.is_empty() {
         let listed = instances.list.iter().filter(|one| one.added_because.is_none()).filter(schedulable);
-        let refs = listed.map(|one| (one.name.clone(), None)).collect();
+        let refs = listed.map(|one| Ref { name: one.name.clone(), weight: None, at: one.at.clone() }).collect();
         profiles.push(ProfileRefs { name: "default".to_owned(), refs });
     }
     // The first picker of the file serves every profile that lists none.
@@ -143,9 +162,9 @@ fn profile_refs(config: &EndpointPickerConfig, instances: &Instances, notes: &mu
     for profile in &mut profiles {
         let is_picker = |name: &str| instances.get(name).is_some_and(|one| one.is(ExtensionPoint::Picker));
         if let Some(picker) = shared
-            && !profile.refs.iter().any(|(name, _)| is_picker(name))
+            && !profile.refs.iter().any(|one| is_picker(&one.name))
         {
-            profile.refs.push((picker.name.clone(), None));
+            profile.refs.push(Ref { name: picker.name.clone(), weight: None, at: picker.at.clone() });
         }
     }
     profiles
@@ -157,17 +176,19 @@ fn dependency_order(list: &[Instance], notes: &mut Diagnostics) -> Option<Vec<us
     while order.len() < list.len() {
         let ready = (0..list.len()).find(|candidate| {
             !order.contains(candidate)
-                && list[*candidate].draft.needs.iter().all(|need| {
-                    let producer = list.iter().position(|one| one.name == need.producer);
+                && list[*candidate].before().all(|name| {
+                    let producer = list.iter().position(|one| one.name == name);
                     producer.is_none_or(|place| place == *candidate || order.contains(&place))
                 })
         });
         match ready {
             Some(place) => order.push(place),
             None => {
-                let stuck: Vec<&str> =
-                    (0..list.len()).filter(|place| !order.contains(place)).map(|place| list[place].name.as_str()).collect();
-                notes.push(nowhere(format!("these plugins read each other's data in a circle: {}", stuck.join(", "))));
+                let stuck: Vec<&Instance> =
+                    (0..list.len()).filter(|place| !order.contains(place)).map(|place| &list[place]).collect();
+                let at = stuck.iter().find(|one| one.listed()).map_or_else(Spanned::default, |one| one.at.clone());
+                let names: Vec<&str> = stuck.iter().map(|one| one.name.as_str()).collect();
+                notes.push(at.error(format!("these plugins depend on each other in a circle: {}", names.join(", "))));
                 return None;
             }
         }
@@ -194,7 +215,8 @@ fn build(
             Ok(parts) => {
                 prompt_streams.extend(parts.prompt_stream.clone().map(|stream| (instance.name.clone(), stream)));
                 let listed = instance.added_because.is_none();
-                built.push(Built { name: instance.name, kind: instance.kind, points: instance.points, listed, parts });
+                let (points, at) = (instance.points, instance.at);
+                built.push(Built { name: instance.name, kind: instance.kind, points, at, listed, parts });
             }
             Err(error) => {
                 notes.push(error);
@@ -209,7 +231,7 @@ fn profile(refs: &ProfileRefs, built: &[Built], reads: &mut DataSet, notes: &mut
     let mut filters = Vec::new();
     let mut scorers = Vec::new();
     let mut picker = None;
-    for (name, weight) in &refs.refs {
+    for Ref { name, weight, at } in &refs.refs {
         let one = built.iter().find(|one| one.name == *name)?;
         if let Some(filter) = named(one, one.parts.filter.as_ref()) {
             *reads |= filter.plugin.reads();
@@ -222,7 +244,7 @@ fn profile(refs: &ProfileRefs, built: &[Built], reads: &mut DataSet, notes: &mut
         if let Some(found) = named(one, one.parts.picker.as_ref())
             && picker.replace(found).is_some()
         {
-            notes.push(nowhere(format!("profile `{}` has two pickers; `{name}` is the second", refs.name)));
+            notes.push(at.error(format!("profile `{}` has two pickers; `{name}` is the second", refs.name)));
             return None;
         }
         debug_assert!(!one.points.is_empty());
@@ -257,47 +279,6 @@ fn in_file_order<T: Clone>(built: &[Built], order: &[usize], part: impl Fn(&Part
         built.iter().zip(order).filter_map(|(one, place)| named(one, part(&one.parts)).map(|named| (*place, named))).collect();
     found.sort_by_key(|(place, _)| *place);
     found.into_iter().map(|(_, named)| named).collect()
-}
-
-/// What to scrape: nothing if nobody reads what engines say.
-fn metrics(built: &[Built], reads: DataSet) -> Option<MetricsSource> {
-    if !reads.intersects(DataSet::ENGINE_METRICS) {
-        return None;
-    }
-    let mut source = None;
-    let mut found = MetricsSource::default();
-    for config in built.iter().filter_map(|one| one.parts.source.clone()) {
-        match config {
-            SourceConfig::Metrics { scheme, path, port, interval, insecure_skip_verify } => {
-                source = Some(());
-                found = MetricsSource { scheme, path, port, interval, insecure_skip_verify, ..found };
-            }
-            SourceConfig::CoreMetrics { engine_label_key, default_engine, engines } => {
-                found = MetricsSource { engine_label_key, default_engine, engines, ..found };
-            }
-        }
-    }
-    source.map(|()| found)
-}
-
-fn effective(one: &Instance) -> EffectivePlugin {
-    EffectivePlugin {
-        name: one.name.clone(),
-        kind: one.kind,
-        added_because: one.added_because.clone(),
-        active: one.active,
-        points: one.points,
-        parameters: one.parameters.node().map_or(serde_json::Value::Null, weir_api::yaml::Node::to_json),
-    }
-}
-
-fn effective_profile(profile: &Profile) -> EffectiveProfile {
-    EffectiveProfile {
-        name: profile.name.clone(),
-        filters: profile.filters.iter().map(|one| one.name.clone()).collect(),
-        scorers: profile.scorers.iter().map(|one| (one.scorer.name.clone(), one.weight)).collect(),
-        picker: profile.picker.name.clone(),
-    }
 }
 
 /// An error about the configuration as a whole.

@@ -4,7 +4,23 @@ use std::collections::HashMap;
 
 use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig, Params, Spanned, nearest};
 
+use super::traps;
 use crate::{CompileOptions, DataKey, Draft, ExtensionPoint, PluginContext, PluginType, Registry, Stability};
+
+/// Type of the source of engines' metrics, which every configuration gets.
+pub(super) const METRICS_SOURCE: &str = "metrics-data-source";
+/// Type of the extractor that reads it.
+pub(super) const METRICS_EXTRACTOR: &str = "core-metrics-extractor";
+
+/// References to policies of flow control, if its gate is open.
+pub(super) fn policies(config: &EndpointPickerConfig) -> Vec<&Spanned<String>> {
+    let open = config.gates().is_ok_and(|gates| gates.flow_control);
+    let Some(flow) = config.flow_control.as_ref().filter(|_| open) else { return Vec::new() };
+    let listed = flow.priority_bands.iter().flat_map(|band| [&band.fairness_policy_ref, &band.ordering_policy_ref]);
+    let templates = [&flow.default_priority_band, &flow.default_negative_priority_band].into_iter().flatten();
+    let defaults = templates.flat_map(|band| [&band.fairness_policy_ref, &band.ordering_policy_ref]);
+    listed.chain(defaults).chain([&flow.usage_limit_policy_plugin_ref]).flatten().collect()
+}
 
 /// One instance on its way into a plan.
 pub(super) struct Instance {
@@ -15,9 +31,22 @@ pub(super) struct Instance {
     pub(super) added_because: Option<String>,
     pub(super) parameters: Params,
     pub(super) draft: Draft,
+    /// Where it is in the file; nowhere if it was added.
+    pub(super) at: Spanned<()>,
 }
 
 impl Instance {
+    /// Names of the instances that must be built before it.
+    pub(super) fn before(&self) -> impl Iterator<Item = &str> {
+        let needs = self.draft.needs.iter().map(|need| need.producer.as_str());
+        needs.chain(self.draft.references.iter().map(|one| one.name.as_str()))
+    }
+
+    /// Whether the file lists it.
+    pub(super) fn listed(&self) -> bool {
+        self.added_because.is_none()
+    }
+
     pub(super) fn is(&self, point: ExtensionPoint) -> bool {
         self.points.contains(&point)
     }
@@ -73,6 +102,7 @@ impl Instances {
                     added_because: None,
                     parameters: spec.parameters.clone(),
                     draft: drafted,
+                    at: Spanned { value: (), at: spec.at, path: spec.path.clone() },
                 }),
                 Err(error) => notes.push(error),
             }
@@ -90,7 +120,7 @@ impl Instances {
         }
         let layer = config.data_layer.as_ref();
         if layer.is_none_or(|layer| layer.inject_defaults) {
-            for kind in ["metrics-data-source", "core-metrics-extractor"] {
+            for kind in [METRICS_SOURCE, METRICS_EXTRACTOR] {
                 if !self.has_type(kind) {
                     self.add(registry, kind, "dataLayer.injectDefaults", notes);
                 }
@@ -106,13 +136,14 @@ impl Instances {
         // A reference to a type that `plugins` does not list creates the instance.
         let flow = config.flow_control.as_ref();
         let detector = flow.and_then(|flow| flow.saturation_detector.as_ref()).map(|one| &one.plugin_ref);
+        let policies = policies(config);
         let sources = layer.into_iter().flat_map(|layer| {
             let sources = layer.sources.iter();
             let refs =
                 sources.flat_map(|one| std::iter::once(&one.plugin_ref).chain(one.extractors.iter().map(|x| &x.plugin_ref)));
             refs.chain(layer.discovery.as_ref().map(|one| &one.plugin_ref))
         });
-        for reference in listed.into_iter().chain(detector).chain(sources) {
+        for reference in listed.into_iter().chain(detector).chain(policies).chain(sources) {
             let name = reference.value.as_str();
             if self.get(name).is_none() && registry.find(name).is_some() {
                 self.add(registry, name, "referenced by its type", notes);
@@ -132,6 +163,7 @@ impl Instances {
     pub(super) fn add_missing_producers(&mut self, registry: &Registry, notes: &mut Diagnostics) {
         while let Some((consumer, key, producer, at)) = self.first_unmet() {
             if producer == key.default_producer() && self.get(&producer).is_none() {
+                traps::second_producer(self, &consumer, key, notes);
                 self.add(registry, key.default_producer(), &format!("`{consumer}` reads {key}/{producer}"), notes);
                 if self.get(&producer).is_some() {
                     continue;
@@ -169,6 +201,16 @@ impl Instances {
         self.get(producer).is_some_and(|one| one.draft.offers.contains(&key))
     }
 
+    /// References from one instance to another lead somewhere.
+    pub(super) fn check_references(&self, notes: &mut Diagnostics) {
+        for reference in self.list.iter().flat_map(|one| &one.draft.references) {
+            if self.get(&reference.name).is_none() {
+                let names = self.list.iter().map(|one| one.name.as_str());
+                notes.push(reference.missing.clone().with_nearest(&reference.name, names));
+            }
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Instance> {
         self.list.iter().find(|one| one.name == name)
     }
@@ -199,6 +241,7 @@ impl Instances {
                 added_because: Some(why.to_owned()),
                 parameters,
                 draft: drafted,
+                at: Spanned::default(),
             }),
             Err(error) => notes.push(error),
         }

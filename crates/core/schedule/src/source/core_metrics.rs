@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::Diagnostic;
-use weir_plan::{Draft, EngineSpec, ExtensionPoint, Parts, PluginContext, PluginType, SourceConfig};
+use weir_plan::{Draft, EngineSpec, ExtensionPoint, Parts, Payload, PluginContext, PluginType, SourceConfig};
 
 use crate::declare::beta;
 
@@ -112,7 +112,7 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     }
     let source =
         SourceConfig::CoreMetrics { engine_label_key: params.engine_label_key, default_engine: params.default_engine, engines };
-    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }))
+    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).taking(&[Payload::MetricsPage]))
 }
 
 #[cfg(test)]

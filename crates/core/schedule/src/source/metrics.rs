@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::{Diagnostic, GoDuration};
-use weir_plan::{Draft, ExtensionPoint, Parts, PluginContext, PluginType, SourceConfig};
+use weir_plan::{Draft, ExtensionPoint, Parts, Payload, PluginContext, PluginType, SourceConfig};
 
 use crate::declare::beta;
 
@@ -74,7 +74,7 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
         interval: params.interval.filter(|interval| !interval.is_zero()).map(GoDuration::get),
         insecure_skip_verify: params.insecure_skip_verify,
     };
-    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }))
+    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).bringing(Payload::MetricsPage))
 }
 
 #[cfg(test)]
