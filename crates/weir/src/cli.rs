@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Print the JSON Schema of the configuration file.
     Schema(Schema),
+    /// Print the Kubernetes definitions (CRDs) of pools, objectives and rewrites.
+    Crds(Crds),
     /// Print a completion script for a shell.
     Completions(Completions),
 }
@@ -112,6 +114,19 @@ pub(crate) struct Schema {
     /// Print the JSON Schema of the files that `weir explain --state` reads instead.
     #[arg(long, conflicts_with = "plugins")]
     pub(crate) state: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "For clusters that lack them:  weir crds | kubectl apply --server-side -f -
+They are equal to those of the Gateway API Inference Extension 1.5 and of llm-d 0.10 in names, defaults and validation.")]
+pub(crate) struct Crds {
+    /// Print those of the group inference.networking.x-k8s.io too. Where both are installed, the older objectives and rewrites do
+    /// not count.
+    #[arg(long)]
+    pub(crate) legacy: bool,
+    /// Write one file for each into this folder instead.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

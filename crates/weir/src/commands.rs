@@ -1,6 +1,7 @@
 //! One module per command; the two smallest are here.
 
 pub(crate) mod check;
+pub(crate) mod crds;
 mod document;
 pub(crate) mod explain;
 pub(crate) mod plugins;

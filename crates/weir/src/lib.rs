@@ -37,6 +37,7 @@ pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
     extra_plugins(&mut registry);
     let result = match cli.command {
         Command::Schema(arguments) => commands::schema(&arguments, &registry),
+        Command::Crds(arguments) => commands::crds::run(&arguments),
         Command::Completions(arguments) => commands::completions(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments, &registry),
         Command::Explain(arguments) => block_on(commands::explain::run(arguments, &registry)),
