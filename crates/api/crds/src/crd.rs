@@ -51,9 +51,10 @@ fn finish(mut crd: Value, group: &str, bundle: &str) -> (String, Value) {
     crd["metadata"]["annotations"][format!("{group}/bundle-version")] = json!(bundle);
     let names = &mut crd["spec"]["names"];
     names["listKind"] = json!(format!("{}List", names["kind"].as_str().unwrap_or_default()));
-    if group != POOL_GROUP {
-        // Upstream takes these without a spec, too.
-        if let Some(root) = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].as_object_mut() {
+    if let Some(root) = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].as_object_mut() {
+        root.remove("title");
+        if group != POOL_GROUP {
+            // Upstream takes these without a spec, too.
             root.remove("required");
         }
     }
