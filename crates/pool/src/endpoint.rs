@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::{EndpointUrl, EngineState, Health, Ledger, Time};
+use crate::{EndpointUrl, EngineState, Health, Ledger, Numbers, Time};
 
 /// What discovery says of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Endpoint {
     transport: OnceLock<Box<dyn Any + Send + Sync>>,
     /// Numbers of its metrics page.
     pub engine: EngineState,
+    /// Numbers by name: custom metrics, and what other sources bring.
+    pub numbers: Numbers,
     /// What this process has in flight there.
     pub ledger: Arc<Ledger>,
     /// Whether it may be given requests.
@@ -87,6 +89,7 @@ impl Endpoint {
             transport: OnceLock::new(),
             spec,
             engine: EngineState::default(),
+            numbers: Numbers::default(),
             ledger: Arc::new(Ledger::default()),
             health: Health::default(),
         }

@@ -14,6 +14,7 @@ mod endpoint;
 mod engine;
 mod health;
 mod ledger;
+mod numbers;
 mod snapshot;
 mod time;
 
@@ -25,6 +26,7 @@ pub use self::{
     engine::{EngineState, LoraState, Scrape},
     health::{Health, Readiness},
     ledger::{Charge, Ledger},
+    numbers::Numbers,
     snapshot::{Pool, Reconciled, Snapshot},
     time::Time,
 };

@@ -116,7 +116,8 @@ pub(crate) fn decide(
             return Err(PickError::NotCached);
         }
         if endpoints[chosen as usize].health.breaker.acquire(now) {
-            let targets = Targets { endpoints, primary: cycle.targets(picked.profile), prefill: cycle.prefill_targets() };
+            let (primary, prefill) = (cycle.targets(picked.profile), cycle.prefill_targets());
+            let targets = Targets { endpoints, primary, prefill, results: cycle.results() };
             outgoing.clear();
             for plugin in &plan.pre_request {
                 plugin.plugin.picked(&request, &targets, attributes, outgoing);

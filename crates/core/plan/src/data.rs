@@ -103,6 +103,8 @@ pub enum DataKey {
     EncoderCacheMatchInfo,
     /// The session that the request belongs to.
     SessionId,
+    /// Where endpoints run.
+    Topology,
 }
 
 impl DataKey {
@@ -115,6 +117,7 @@ impl DataKey {
             Self::LatencyPredictionInfo => "predicted-latency-producer",
             Self::EncoderCacheMatchInfo => "mm-embeddings-cache-producer",
             Self::SessionId => "session-id-producer",
+            Self::Topology => "topology-extractor",
         }
     }
 }
@@ -129,6 +132,7 @@ impl fmt::Display for DataKey {
             Self::LatencyPredictionInfo => "LatencyPredictionInfoDataKey",
             Self::EncoderCacheMatchInfo => "MultiModalEncoderCacheMatchInfoKey",
             Self::SessionId => "SessionIDDataKey",
+            Self::Topology => "Topology",
         })
     }
 }

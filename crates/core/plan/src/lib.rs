@@ -29,7 +29,7 @@ pub use self::{
     plugin::{
         Admitter, EngineSpec, Filter, HeaderProcessor, Outgoing, Parts, Picker, PreRequest, Producer, ProfileHandler,
         ProfileResult, PromptSink, PromptStream, Report, Reporter, ResponseHeaders, SaturationDetector, Scorer, Scores, Screener,
-        Served, SourceConfig, Told,
+        Served, SourceConfig, Told, TopologyLabels,
     },
     registry::{
         Deprecation, Draft, ExtensionPoint, Need, Offer, Payload, PluginContext, PluginType, Reference, Registry, Stability,

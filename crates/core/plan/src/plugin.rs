@@ -248,6 +248,19 @@ pub enum SourceConfig {
     },
 }
 
+/// Names of the labels that say where an endpoint runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopologyLabels {
+    /// Its host.
+    pub hostname: String,
+    /// Its rack.
+    pub rack: String,
+    /// Its zone.
+    pub zone: String,
+    /// Its region.
+    pub region: String,
+}
+
 /// One entry of `engineConfigs`: metric specs as written (`family{label=value}`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EngineSpec {
@@ -306,6 +319,8 @@ pub struct Parts {
     pub reporter: Option<Arc<dyn Reporter>>,
     /// Metrics source or extractor.
     pub source: Option<SourceConfig>,
+    /// Which labels say where endpoints run.
+    pub topology: Option<Arc<TopologyLabels>>,
     /// How in-flight tokens are counted.
     pub in_flight: Option<crate::InFlightPolicy>,
     /// Columns in which it writes prefix matches.

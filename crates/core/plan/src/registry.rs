@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::de::DeserializeOwned;
 use weir_api::{Diagnostic, Diagnostics, Params, Severity};
 
-use crate::{Column, Columns, DataKey, Parts, PromptStream};
+use crate::{Column, Columns, DataKey, Parts, PromptStream, TopologyLabels};
 
 /// How settled a plugin type is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,12 +156,15 @@ pub struct Need {
     pub producer: String,
     /// Required: its producer is created if missing. Optional: used if there.
     pub required: bool,
+    /// Type of the producer that is created if it is missing and `producer` is named like that type.
+    pub creates: &'static str,
 }
 
 impl Need {
     /// Required data; `producer` unset means the default producer.
     pub fn required(key: DataKey, producer: Option<&str>) -> Self {
-        Self { key, producer: producer.unwrap_or(key.default_producer()).to_owned(), required: true }
+        let creates = key.default_producer();
+        Self { key, producer: producer.unwrap_or(creates).to_owned(), required: true, creates }
     }
 
     /// Data that is used if there.
@@ -246,6 +249,7 @@ pub struct Wiring<'a> {
     pub(crate) own_name: &'a str,
     pub(crate) columns: &'a Columns,
     pub(crate) prompt_streams: &'a [(String, Arc<dyn PromptStream>)],
+    pub(crate) topologies: &'a [(String, Arc<TopologyLabels>)],
     pub(crate) profiles: &'a [String],
 }
 
@@ -278,6 +282,11 @@ impl Wiring<'_> {
     /// The token producer of this name.
     pub fn prompt_stream(&self, producer: &str) -> Option<Arc<dyn PromptStream>> {
         self.prompt_streams.iter().find(|(name, _)| name == producer).map(|(_, stream)| Arc::clone(stream))
+    }
+
+    /// The labels that the extractor of this name looks at.
+    pub fn topology(&self, producer: &str) -> Option<Arc<TopologyLabels>> {
+        self.topologies.iter().find(|(name, _)| name == producer).map(|(_, labels)| Arc::clone(labels))
     }
 
     /// Names of the plan's profiles, in order.

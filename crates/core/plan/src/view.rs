@@ -6,7 +6,7 @@ use http::HeaderMap;
 use weir_pool::{Endpoint, EndpointState, Time};
 use weir_protocol::{Api, Scanned};
 
-use crate::{Attributes, Column};
+use crate::{Attributes, Column, ProfileResult};
 
 /// One request, by reference.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +128,16 @@ pub struct Targets<'a> {
     pub primary: &'a [u32],
     /// Targets of the profile named `prefill`, if one ran.
     pub prefill: &'a [u32],
+    /// What each profile of the plan gave.
+    pub results: &'a [ProfileResult],
 }
 
 impl<'a> Targets<'a> {
+    /// Targets of a profile, best first; empty if it did not run or failed.
+    pub fn of(&self, profile: usize) -> &'a [u32] {
+        self.results.get(profile).map_or(&[], |one| &one.targets)
+    }
+
     /// The endpoint that gets the request.
     pub fn primary_endpoint(&self) -> Option<&'a Arc<Endpoint>> {
         self.primary.first().map(|index| &self.endpoints[*index as usize])

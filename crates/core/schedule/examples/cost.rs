@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             best_run = best_run.min(start.elapsed() / rounds);
             let start = Instant::now();
             for _ in 0..rounds {
-                let targets = Targets { endpoints: &endpoints, primary: scratch.targets(0), prefill: &[] };
+                let targets = Targets { endpoints: &endpoints, primary: scratch.targets(0), prefill: &[], results: &[] };
                 for plugin in &plan.pre_request {
                     plugin.plugin.picked(&request, &targets, &attributes, &mut outgoing);
                 }

@@ -156,7 +156,8 @@ impl Scratch {
         self.ran(profile).map_or(&[], |run| &run.totals)
     }
 
-    fn results(&self) -> &[ProfileResult] {
+    /// What each profile of the plan gave.
+    pub fn results(&self) -> &[ProfileResult] {
         &self.results[..self.profiles]
     }
 

@@ -1,9 +1,11 @@
 //! Profile handlers.
 
+mod data_parallel;
+mod header_profile;
 mod single;
 
 use weir_plan::PluginType;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
-    vec![single::plugin()]
+    vec![single::plugin(), header_profile::plugin(), data_parallel::plugin()]
 }

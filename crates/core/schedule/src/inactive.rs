@@ -2,6 +2,8 @@
 //!
 //! The OpenAI parser does its work outside the plan: requests are read before a plan is chosen.
 
+mod predicted_latency;
+
 use serde_json::{Map, Value};
 use weir_plan::{Draft, ExtensionPoint, Parts, PluginType};
 
@@ -27,11 +29,6 @@ pub(crate) fn plugins() -> Vec<PluginType> {
             ("anthropic-parser", parser, "Reads Anthropic requests."),
             ("vllmhttp-parser", parser, "Reads vLLM's token-in, token-out requests."),
             ("passthrough-parser", parser, "Takes every request that no other parser takes."),
-            (
-                "utilization-detector",
-                &[ExtensionPoint::FlowControl, ExtensionPoint::Filter],
-                "Tells from queues and KV caches whether a pool is saturated.",
-            ),
             ("fcfs-ordering-policy", flow, "First come, first served."),
             ("global-strict-fairness-policy", flow, "The best request of all flows goes first."),
             ("static-usage-limit-policy", flow, "One limit for all priorities."),
@@ -41,6 +38,7 @@ pub(crate) fn plugins() -> Vec<PluginType> {
             ..beta::<Anything>(name, points, summary, |_| Ok(Draft::ready(Parts::default())))
         }),
     );
+    all.push(predicted_latency::plugin());
     all
 }
 
@@ -60,8 +58,8 @@ mod tests {
                 "fcfs-ordering-policy",
                 "global-strict-fairness-policy",
                 "passthrough-parser",
+                "predicted-latency-producer",
                 "static-usage-limit-policy",
-                "utilization-detector",
                 "vllmhttp-parser",
             ]
         );
@@ -69,10 +67,9 @@ mod tests {
 
     #[test]
     fn they_take_any_parameters() {
-        let plan = crate::testing::compile(
-            "plugins:\n- {type: utilization-detector, parameters: {queueDepthThreshold: 5, other: [1]}}\n- type: queue-scorer\n",
-        )
-        .unwrap();
-        assert!(plan.inactive().any(|one| one == "utilization-detector/utilization-detector"));
+        let plan =
+            crate::testing::compile("plugins:\n- {type: fcfs-ordering-policy, parameters: {other: [1]}}\n- type: queue-scorer\n")
+                .unwrap();
+        assert!(plan.inactive().any(|one| one == "fcfs-ordering-policy/fcfs-ordering-policy"));
     }
 }

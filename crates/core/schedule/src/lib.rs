@@ -20,13 +20,16 @@ mod filter;
 mod handler;
 mod header_processor;
 mod inactive;
+mod numbers;
 mod picker;
 mod producer;
 mod saturation;
 mod scorer;
+mod session_affinity;
 mod source;
 #[cfg(test)]
 mod testing;
+mod topology;
 
 use weir_plan::Registry;
 
@@ -42,6 +45,9 @@ pub fn register(registry: &mut Registry) {
         picker::plugins(),
         handler::plugins(),
         producer::plugins(),
+        session_affinity::plugins().into(),
+        saturation::plugins(),
+        topology::plugins(),
         source::plugins(),
         inactive::plugins(),
     ];

@@ -1,14 +1,27 @@
 //! Data producers.
 
 mod approx_prefix;
+mod burst_prefix;
 mod inflight_load;
+mod mm_embeddings;
+mod p2p_source;
+mod session_id;
 mod token;
 
 use weir_plan::{PluginType, PromptSink};
 use weir_prefix::BlockHasher;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
-    vec![token::plugin(), approx_prefix::plugin(), inflight_load::plugin()]
+    vec![
+        token::plugin(),
+        approx_prefix::plugin(),
+        approx_prefix::multicluster(),
+        inflight_load::plugin(),
+        session_id::plugin(),
+        mm_embeddings::plugin(),
+        burst_prefix::plugin(),
+        p2p_source::plugin(),
+    ]
 }
 
 /// Hashes a prompt as it streams.
@@ -34,7 +47,7 @@ impl PromptSink for Hashing<'_> {
 
 /// Counts a prompt's tokens.
 #[derive(Default)]
-struct Counting {
+pub(crate) struct Counting {
     /// Bytes of the current prompt.
     bytes: u64,
     /// Tokens of the prompts before.
@@ -42,7 +55,7 @@ struct Counting {
 }
 
 impl Counting {
-    fn tokens(&self) -> u64 {
+    pub(crate) fn tokens(&self) -> u64 {
         self.tokens + self.bytes.div_ceil(4)
     }
 }

@@ -1,7 +1,14 @@
-//! How full endpoints are, by queue and KV cache.
+//! Saturation detectors: how full a pool is.
 
-use weir_plan::PoolView;
+mod concurrency_detector;
+mod utilization_detector;
+
+use weir_plan::{PluginType, PoolView};
 use weir_pool::EndpointState;
+
+pub(crate) fn plugins() -> Vec<PluginType> {
+    vec![utilization_detector::plugin(), concurrency_detector::plugin()]
+}
 
 /// The fuller one of queue and KV cache, each as a share of where it counts as full.
 pub(crate) fn fuller(state: &EndpointState, queue: f64, kv: f64) -> f64 {

@@ -1,14 +1,19 @@
 //! Scorers.
 
 mod active_request;
+mod context_length_aware;
+mod endpoint_attribute;
+mod header_label_affinity;
 mod kv_cache_utilization;
+mod latency;
 mod load_aware;
 mod lora_affinity;
+mod mm_embeddings;
+pub(crate) mod multicluster;
 mod no_hit_lru;
 mod prefix_cache;
 mod queue;
 mod running_requests;
-mod session_affinity;
 mod token_load;
 
 use std::sync::Arc;
@@ -20,18 +25,25 @@ use weir_pool::EndpointState;
 use crate::declare::NoParameters;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
-    vec![
+    let mut all = vec![
         queue::plugin(),
         kv_cache_utilization::plugin(),
         running_requests::plugin(),
         prefix_cache::plugin(),
+        prefix_cache::multicluster(),
         no_hit_lru::plugin(),
-        session_affinity::plugin(),
         lora_affinity::plugin(),
         active_request::plugin(),
         load_aware::plugin(),
         token_load::plugin(),
-    ]
+        context_length_aware::plugin(),
+        endpoint_attribute::plugin(),
+        header_label_affinity::plugin(),
+        latency::plugin(),
+        mm_embeddings::plugin(),
+    ];
+    all.extend(multicluster::plugins());
+    all
 }
 
 const SCORER: &[ExtensionPoint] = &[ExtensionPoint::Scorer];

@@ -6,12 +6,13 @@ use fastrand::Rng;
 use http::HeaderMap;
 use weir_api::{Diagnostics, EndpointPickerConfig};
 use weir_plan::{
-    Attributes, Column, Columns, CompileOptions, Outgoing, PickError, Plan, PoolView, Registry, RequestView, Targets,
+    Attributes, Column, Columns, CompileOptions, LatencyPrediction, Outgoing, PickError, Plan, PoolView, ProfileResult, Registry,
+    RequestView, Targets,
 };
 use weir_pool::{Endpoint, EndpointSpec, EndpointState, EndpointUrl, Time};
 use weir_protocol::{Api, Scanned, scan};
 
-use crate::{Scratch, produce, run};
+use crate::{Picked, Scratch, produce, run};
 
 pub(crate) fn compile(text: &str) -> Result<Plan, Diagnostics> {
     let mut registry = Registry::default();
@@ -103,6 +104,34 @@ impl Fixture {
         (found.total_blocks, found.block_size_tokens) = (total, block);
     }
 
+    /// Predicted times to the first token and per token, in milliseconds.
+    pub(crate) fn latency(&mut self, predicted: &[Option<(f64, f64)>]) {
+        let prediction = |(ttft_ms, tpot_ms)| LatencyPrediction { ttft_ms, tpot_ms, ..LatencyPrediction::default() };
+        let found = self.attributes.latencies_mut(Column::for_tests(0)).unwrap();
+        *found = predicted.iter().map(|one| one.map(prediction)).collect();
+    }
+
+    /// Predicted headrooms of the first token and of the others, in milliseconds.
+    pub(crate) fn headroom(&mut self, predicted: &[Option<(f64, f64)>]) {
+        let prediction = |(ttft, tpot): (f64, f64)| LatencyPrediction {
+            ttft_headroom_ms: ttft,
+            tpot_headroom_ms: tpot,
+            ttft_valid: ttft >= 0.0,
+            tpot_valid: tpot >= 0.0,
+            ..LatencyPrediction::default()
+        };
+        let found = self.attributes.latencies_mut(Column::for_tests(0)).unwrap();
+        *found = predicted.iter().map(|one| one.map(prediction)).collect();
+    }
+
+    /// Requests that run on the endpoints whose latency is predicted.
+    pub(crate) fn dispatched(&mut self, requests: &[u64]) {
+        let found = self.attributes.latencies_mut(Column::for_tests(0)).unwrap();
+        for (one, requests) in found.iter_mut().zip(requests) {
+            one.iter_mut().for_each(|one| one.dispatched_requests = *requests);
+        }
+    }
+
     pub(crate) fn request(&self) -> RequestView<'_> {
         RequestView {
             id: "test",
@@ -133,10 +162,30 @@ impl Fixture {
         scratch
     }
 
+    /// What the plan decides.
+    pub(crate) fn cycle(&self, plan: &Plan) -> Result<Picked, PickError> {
+        let (mut scratch, mut random) = (Scratch::default(), Rng::with_seed(7));
+        let attributes = &self.attributes;
+        run(plan, &self.request(), &self.endpoints, &self.states, &self.candidates, attributes, &mut scratch, &mut random)
+    }
+
     /// The request was sent to this endpoint.
     pub(crate) fn picked(&self, plan: &Plan, index: u32) -> Outgoing {
         let mut outgoing = Outgoing::default();
-        let targets = Targets { endpoints: &self.endpoints, primary: &[index], prefill: &[] };
+        let targets = Targets { endpoints: &self.endpoints, primary: &[index], prefill: &[], results: &[] };
+        for plugin in &plan.pre_request {
+            plugin.plugin.picked(&self.request(), &targets, &self.attributes, &mut outgoing);
+        }
+        outgoing
+    }
+
+    /// The request was sent to `primary`, while profiles chose these.
+    pub(crate) fn picked_by_profile(&self, plan: &Plan, primary: &[u32], profiles: &[&[u32]]) -> Outgoing {
+        let result = |targets: &&[u32]| ProfileResult { ran: !targets.is_empty(), targets: targets.to_vec(), error: None };
+        let results: Vec<ProfileResult> = profiles.iter().map(result).collect();
+        let prefill = plan.profiles.iter().position(|one| one.name == "prefill").map_or(&[][..], |place| profiles[place]);
+        let targets = Targets { endpoints: &self.endpoints, primary, prefill, results: &results };
+        let mut outgoing = Outgoing::default();
         for plugin in &plan.pre_request {
             plugin.plugin.picked(&self.request(), &targets, &self.attributes, &mut outgoing);
         }
@@ -147,6 +196,16 @@ impl Fixture {
     pub(crate) fn admit(&self, plan: &Plan, random: &mut Rng) -> Result<(), PickError> {
         let view = PoolView::new(&self.endpoints, &self.states, &self.candidates, &self.attributes);
         plan.admitters[0].plugin.admit(&self.request(), &view, random)
+    }
+
+    /// How full the pool is.
+    pub(crate) fn saturation(&self, kind: &str, parameters: &str) -> f64 {
+        let text = format!(
+            "plugins: [{{type: {kind}, parameters: {parameters}}}]\nflowControl: {{saturationDetector: {{pluginRef: {kind}}}}}"
+        );
+        let plan = compile(&text).unwrap();
+        let view = PoolView::new(&self.endpoints, &self.states, &self.candidates, &self.attributes);
+        plan.detector.unwrap().plugin.saturation(&view)
     }
 
     pub(crate) fn score(&self, kind: &str, parameters: &str) -> Vec<f64> {

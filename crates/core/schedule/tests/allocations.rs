@@ -71,8 +71,12 @@ fn deciding_allocates_nothing(picker: &str, count: &str, endpoints: u16) {
         attributes.reset(&plan.columns);
         produce(&plan, &request, &endpoints, &mut attributes);
         let picked = run(&plan, &request, &endpoints, &states, &candidates, &attributes, &mut scratch, &mut random).unwrap();
-        let targets =
-            Targets { endpoints: &endpoints, primary: scratch.targets(picked.profile), prefill: scratch.prefill_targets() };
+        let targets = Targets {
+            endpoints: &endpoints,
+            primary: scratch.targets(picked.profile),
+            prefill: scratch.prefill_targets(),
+            results: scratch.results(),
+        };
         if learn {
             for plugin in &plan.pre_request {
                 plugin.plugin.picked(&request, &targets, &attributes, &mut outgoing);

@@ -207,12 +207,15 @@ fn build(
     let mut list: Vec<Option<Instance>> = list.into_iter().map(Some).collect();
     let mut built: Vec<Built> = Vec::with_capacity(list.len());
     let mut prompt_streams: Vec<(String, Arc<dyn PromptStream>)> = Vec::new();
+    let mut topologies = Vec::new();
     let mut failed = false;
     for place in order {
         let Some(instance) = list.get_mut(*place).and_then(Option::take) else { continue };
-        let wiring = Wiring { own_name: &instance.name, columns, prompt_streams: &prompt_streams, profiles };
+        let wiring =
+            Wiring { own_name: &instance.name, columns, prompt_streams: &prompt_streams, topologies: &topologies, profiles };
         match (instance.draft.build)(&wiring) {
             Ok(parts) => {
+                topologies.extend(parts.topology.clone().map(|labels| (instance.name.clone(), labels)));
                 prompt_streams.extend(parts.prompt_stream.clone().map(|stream| (instance.name.clone(), stream)));
                 let listed = instance.added_because.is_none();
                 let (points, at) = (instance.points, instance.at);

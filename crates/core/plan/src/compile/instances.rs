@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig, Params, Spanned, nearest};
 
 use super::traps;
-use crate::{CompileOptions, DataKey, Draft, ExtensionPoint, PluginContext, PluginType, Registry, Stability};
+use crate::{CompileOptions, DataKey, Draft, ExtensionPoint, Need, PluginContext, PluginType, Registry, Stability};
 
 /// Type of the source of engines' metrics, which every configuration gets.
 pub(super) const METRICS_SOURCE: &str = "metrics-data-source";
@@ -161,10 +161,10 @@ impl Instances {
 
     /// Creates default producers until every required datum has one.
     pub(super) fn add_missing_producers(&mut self, registry: &Registry, notes: &mut Diagnostics) {
-        while let Some((consumer, key, producer, at)) = self.first_unmet() {
-            if producer == key.default_producer() && self.get(&producer).is_none() {
+        while let Some((consumer, Need { key, producer, creates, .. }, at)) = self.first_unmet() {
+            if producer == creates && self.get(&producer).is_none() {
                 traps::second_producer(self, &consumer, key, notes);
-                self.add(registry, key.default_producer(), &format!("`{consumer}` reads {key}/{producer}"), notes);
+                self.add(registry, creates, &format!("`{consumer}` reads {key}/{producer}"), notes);
                 if self.get(&producer).is_some() {
                     continue;
                 }
@@ -190,10 +190,10 @@ impl Instances {
         }
     }
 
-    fn first_unmet(&self) -> Option<(String, DataKey, String, Params)> {
+    fn first_unmet(&self) -> Option<(String, Need, Params)> {
         self.list.iter().find_map(|instance| {
             let need = instance.draft.needs.iter().find(|need| need.required && !self.offers(&need.producer, need.key))?;
-            Some((instance.name.clone(), need.key, need.producer.clone(), instance.parameters.clone()))
+            Some((instance.name.clone(), need.clone(), instance.parameters.clone()))
         })
     }
 

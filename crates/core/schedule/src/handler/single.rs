@@ -23,7 +23,7 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     Ok(Draft::ready(Parts { handler: Some(Arc::new(Single)), ..Parts::default() }))
 }
 
-struct Single;
+pub(super) struct Single;
 
 impl ProfileHandler for Single {
     fn next(&self, _: &RequestView<'_>, _: &PoolView<'_>, results: &[ProfileResult]) -> Option<usize> {

@@ -21,13 +21,23 @@ use weir_pool::{Endpoint, Time};
 use weir_prefix::{ApproxIndex, BlockHasher, LookupScratch, chain_seed};
 
 use super::Hashing;
-use crate::declare::beta;
+use crate::declare::{alpha, beta};
 
 pub(crate) fn plugin() -> PluginType {
     beta::<Params>(
         "approx-prefix-cache-producer",
         &[ExtensionPoint::DataProducer, ExtensionPoint::PreRequest],
         "Remembers which endpoint was sent which prompt, and tells how much of a new prompt's beginning each one was sent.",
+        draft,
+    )
+}
+
+/// The same over endpoints that are whole clusters.
+pub(crate) fn multicluster() -> PluginType {
+    alpha::<Params>(
+        "multicluster-approx-prefix-cache-producer",
+        &[ExtensionPoint::DataProducer, ExtensionPoint::PreRequest],
+        "The same as `approx-prefix-cache-producer`, over endpoints that are whole clusters.",
         draft,
     )
 }

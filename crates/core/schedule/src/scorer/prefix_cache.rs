@@ -8,16 +8,28 @@ use weir_api::Diagnostic;
 use weir_plan::{Column, DataKey, DataSet, Draft, Need, Parts, PluginContext, PluginType, PoolView, RequestView, Scorer};
 
 use super::SCORER;
-use crate::declare::beta;
+use crate::declare::{alpha, beta};
 
 pub(crate) fn plugin() -> PluginType {
     beta::<Params>(
         "prefix-cache-scorer",
         SCORER,
         "Prefers endpoints that hold the beginning of the prompt: the share of its blocks, optionally mixed with the length held.",
-        draft,
+        |context| draft(context, None),
     )
 }
+
+/// The same over endpoints that are whole clusters.
+pub(crate) fn multicluster() -> PluginType {
+    alpha::<Params>(
+        "multicluster-prefix-cache-scorer",
+        SCORER,
+        "The same as `prefix-cache-scorer`, over endpoints that are whole clusters.",
+        |context| draft(context, Some(MULTICLUSTER)),
+    )
+}
+
+const MULTICLUSTER: &str = "multicluster-approx-prefix-cache-producer";
 
 /// Which match, and how much its absolute length counts.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -37,7 +49,8 @@ impl Default for Params {
     }
 }
 
-fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
+/// `default`: type of the producer that is added if none is named; unset: that of every match.
+fn draft(context: &mut PluginContext<'_>, default: Option<&'static str>) -> Result<Draft, Diagnostic> {
     let params: Params = context.params()?;
     let weight = params.match_length_weight;
     if !(0.0..=1.0).contains(&weight) {
@@ -48,7 +61,8 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     }
     let scale = params.match_length_scale_tokens.max(1) as f64;
     let name = params.prefix_match_info_producer_name.filter(|name| !name.is_empty());
-    let need = Need::required(DataKey::PrefixCacheMatchInfo, name.as_deref());
+    let mut need = Need::required(DataKey::PrefixCacheMatchInfo, name.as_deref().or(default));
+    need.creates = default.unwrap_or(need.creates);
     let producer = need.producer.clone();
     let missing = context.error(format!("`{producer}` produces no prefix matches"));
     Ok(Draft::wired(vec![need], Vec::new(), move |wiring| {

@@ -49,7 +49,7 @@ fn prefill_and_decode_workers_both_learn() {
     let mut fixture = Fixture::new(3);
     chat(&mut fixture, 128);
     fixture.produce(&plan);
-    let targets = Targets { endpoints: &fixture.endpoints, primary: &[2, 0], prefill: &[1] };
+    let targets = Targets { endpoints: &fixture.endpoints, primary: &[2, 0], prefill: &[1], results: &[] };
     plan.pre_request[0].plugin.picked(&fixture.request(), &targets, &fixture.attributes, &mut Outgoing::default());
     assert_eq!(found(&mut fixture, &plan).matched_blocks, [0, 2, 2]);
 }

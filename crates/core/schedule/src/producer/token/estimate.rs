@@ -75,8 +75,10 @@ impl Estimate {
             MediaKind::Video => self.video_tokens(request.headers),
             _ => bytes.div_ceil(4),
         };
+        let (hash, tokens) = (hash.digest(), tokens.clamp(1, MAX_MEDIA_TOKENS) as u32);
         sink.align();
-        sink.repeat(hash.digest() as u32, tokens.clamp(1, MAX_MEDIA_TOKENS) as u32);
+        sink.media(hash, tokens);
+        sink.repeat(hash as u32, tokens);
     }
 }
 

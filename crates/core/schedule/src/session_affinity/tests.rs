@@ -60,7 +60,6 @@ fn a_session_stays_where_it_is_until_its_endpoint_is_gone() {
 #[test]
 fn the_first_source_that_has_a_value_counts() {
     let plan = by_session_id("{sources: [{header: X-A}, {header: x-b}, {attribute: agent-identity, producer: ''}]}");
-    assert!(plan.warnings.iter().any(|one| one.message.contains("agent-identity")));
     let mut fixture = Fixture::new(2);
     fixture.headers.insert("x-b", "s1".parse().unwrap());
     fixture.picked(&plan, 1);
@@ -68,6 +67,27 @@ fn the_first_source_that_has_a_value_counts() {
     assert_eq!(fixture.score_with(&plan), [0.0, 1.0]);
     fixture.headers.insert("x-a", "s2".parse().unwrap());
     assert_eq!(fixture.score_with(&plan), [0.0, 0.0]);
+    fixture.headers.clear();
+    fixture.attributes.request.set(&"agent-identity/".into(), "s1");
+    assert_eq!(fixture.score_with(&plan), [0.0, 1.0]);
+}
+
+#[test]
+fn a_filter_keeps_the_bound_endpoint_or_all() {
+    for kind in ["session-affinity-filter", "multicluster-session-affinity-filter"] {
+        let plan = compile(&format!("plugins: [{{type: {kind}, parameters: {{strategy: session_id}}}}]")).unwrap();
+        let mut fixture = Fixture::new(3);
+        fixture.headers.insert("x-session-id", "s1".parse().unwrap());
+        assert_eq!(fixture.filter_with(&plan), [0, 1, 2]);
+        fixture.picked(&plan, 1);
+        assert_eq!(fixture.filter_with(&plan), [1]);
+        fixture.candidates = vec![0, 2];
+        assert_eq!(fixture.filter_with(&plan), [0, 2], "it is gone");
+        let plan = compile(&format!("plugins: [{{type: {kind}}}]")).unwrap();
+        fixture.candidates = vec![0, 1, 2];
+        fixture.headers.insert("x-session-token", "ZGVmYXVsdC9lMQ==".parse().unwrap());
+        assert_eq!(fixture.filter_with(&plan), [1]);
+    }
 }
 
 #[test]
@@ -96,4 +116,16 @@ fn parameters_that_are_refused() {
     assert!(refused(KIND, "{strategy: session_id, sessionIdConfig: {evictionTtlSeconds: -1}}").contains("above 0"));
     assert!(refused(KIND, "{strategy: session_id, sessionIdConfig: {sources: [{}]}}").contains("either"));
     assert!(refused(KIND, "{strategy: session_id, profileName: nope}").contains("nope"));
+}
+
+#[test]
+fn a_session_may_be_bound_to_another_profiles_target() {
+    let scorer = "{type: session-affinity-scorer, parameters: {strategy: session_id, profileName: prefill}}";
+    let profiles = "schedulingProfiles:\n- name: prefill\n  plugins: [{pluginRef: session-affinity-scorer}]\n- {name: decode, plugins: []}\n";
+    let plan = compile(&format!("plugins: [{scorer}, {{type: header-profile-handler}}]\n{profiles}")).unwrap();
+    let mut fixture = Fixture::new(3);
+    fixture.headers.insert("x-session-id", "s1".parse().unwrap());
+    fixture.headers.insert("epp-profile", "prefill".parse().unwrap());
+    fixture.picked_by_profile(&plan, &[0], &[&[2], &[0]]);
+    assert_eq!(fixture.score_with(&plan), [0.0, 0.0, 1.0]);
 }

@@ -1,31 +1,89 @@
-//! `session-affinity-scorer`: keeps the requests of one session on one endpoint.
+//! `session-affinity-scorer`, `session-affinity-filter`, and the latter for whole clusters: keep the requests of one session on one
+//! endpoint.
 
 mod bindings;
 
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::{Diagnostic, headers};
 use weir_plan::{
-    Attributes, DataSet, Draft, ExtensionPoint, Outgoing, Parts, PluginContext, PluginType, PoolView, PreRequest, RequestView,
-    ResponseHeaders, Scorer, Served, Stability, Targets,
+    Attributes, Candidates, DataKey, DataSet, Draft, ExtensionPoint, Filter, Need, Outgoing, Parts, PluginContext, PluginType,
+    PoolView, PreRequest, RequestView, ResponseHeaders, Scorer, Served, Targets,
 };
 
 use self::bindings::Bindings;
-use crate::declare::{beta, header_name};
+use crate::declare::{alpha, header_name};
 
-pub(crate) fn plugin() -> PluginType {
-    PluginType {
-        stability: Stability::Alpha,
-        ..beta::<Params>(
+pub(crate) fn plugins() -> [PluginType; 3] {
+    let filter = &[ExtensionPoint::Filter, ExtensionPoint::PreRequest, ExtensionPoint::ResponseHeader];
+    [
+        alpha::<Params>(
             "session-affinity-scorer",
             &[ExtensionPoint::Scorer, ExtensionPoint::PreRequest, ExtensionPoint::ResponseHeader],
             "Scores the endpoint that a session is bound to 1, all others 0.",
-            draft,
-        )
+            |context| draft(context, score),
+        ),
+        alpha::<Params>(
+            "session-affinity-filter",
+            filter,
+            "Keeps only the endpoint that a session is bound to; keeps all if there is none or it is not among them.",
+            |context| draft(context, filter_by),
+        ),
+        alpha::<Params>(
+            "multicluster-session-affinity-filter",
+            filter,
+            "The same over endpoints that are whole clusters.",
+            |context| draft(context, filter_by),
+        ),
+    ]
+}
+
+/// Finds the endpoint of a session.
+trait Affinity: Send + Sync + 'static {
+    /// Its place among the candidates; `None` if there is no session, it is bound to nobody, or to nobody among them.
+    fn bound(&self, request: &RequestView<'_>, view: &PoolView<'_>) -> Option<usize>;
+}
+
+/// Makes a filter or a scorer of an affinity.
+type Role = fn(Arc<dyn Affinity>) -> Parts;
+
+fn score(affinity: Arc<dyn Affinity>) -> Parts {
+    Parts { scorer: Some(Arc::new(BySession(affinity))), ..Parts::default() }
+}
+
+fn filter_by(affinity: Arc<dyn Affinity>) -> Parts {
+    Parts { filter: Some(Arc::new(BySession(affinity))), ..Parts::default() }
+}
+
+struct BySession(Arc<dyn Affinity>);
+
+impl Scorer for BySession {
+    fn reads(&self) -> DataSet {
+        DataSet::HEADERS | DataSet::REQUEST_ATTRIBUTES
+    }
+
+    fn score(&self, request: &RequestView<'_>, view: &PoolView<'_>, out: &mut [f64]) {
+        if let Some(place) = self.0.bound(request, view) {
+            out[place] = 1.0;
+        }
+    }
+}
+
+impl Filter for BySession {
+    fn reads(&self) -> DataSet {
+        DataSet::HEADERS | DataSet::REQUEST_ATTRIBUTES
+    }
+
+    fn filter(&self, request: &RequestView<'_>, view: &PoolView<'_>, _: &mut Rng, keep: &mut Candidates) {
+        match self.0.bound(request, view) {
+            Some(place) => view.retain(keep, |i| i == place),
+            None => view.retain_all(keep),
+        }
     }
 }
 
@@ -92,13 +150,13 @@ impl Default for SessionIdParams {
 struct Source {
     /// Name of a request header.
     header: Option<String>,
-    /// Name of a request attribute. Not yet active.
+    /// Name of a request attribute, such as `SessionIDDataKey` or `agent-identity`.
     attribute: Option<String>,
-    /// Producer of the attribute.
+    /// Producer of the attribute; empty if its key names none.
     producer: Option<String>,
 }
 
-fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
+fn draft(context: &mut PluginContext<'_>, role: Role) -> Result<Draft, Diagnostic> {
     let params: Params = context.params()?;
     match params.strategy {
         Strategy::EncodedEndpointHeader => {
@@ -110,30 +168,36 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
                 );
             }
             let plugin = Arc::new(EncodedEndpoint { header });
-            Ok(Draft::ready(Parts { scorer: Some(plugin.clone()), response_headers: Some(plugin), ..Parts::default() }))
+            Ok(Draft::ready(Parts { response_headers: Some(plugin.clone()), ..role(plugin) }))
         }
-        Strategy::SessionId => session_id(context, params),
+        Strategy::SessionId => session_id(context, params, role),
     }
 }
 
 fn session_id(
     context: &mut PluginContext<'_>,
     Params { session_id_config: config, profile_name, .. }: Params,
+    role: Role,
 ) -> Result<Draft, Diagnostic> {
-    let mut names = Vec::new();
+    let mut sources = Vec::new();
+    let mut needs = Vec::new();
     for source in &config.sources {
         match (&source.header, &source.attribute) {
             (Some(header), None) if source.producer.is_none() => {
-                names.push(header_name(context, "sessionIdConfig.sources", header)?);
+                sources.push(IdSource::Header(header_name(context, "sessionIdConfig.sources", header)?));
             }
             (None, Some(attribute)) => {
-                context.warn(format!("session ids from attributes are not yet active: `{attribute}` is skipped"));
+                let producer = source.producer.as_deref().unwrap_or_default();
+                if *attribute == DataKey::SessionId.to_string() {
+                    needs.push(Need::required(DataKey::SessionId, Some(producer).filter(|name| !name.is_empty())));
+                }
+                sources.push(IdSource::Attribute(format!("{attribute}/{producer}")));
             }
             _ => return Err(context.error_at("sessionIdConfig.sources", "a source is either {header} or {attribute, producer}")),
         }
     }
     if config.sources.is_empty() {
-        names.push(HeaderName::from_static(headers::SESSION_ID));
+        sources.push(IdSource::Header(HeaderName::from_static(headers::SESSION_ID)));
     }
     let seconds = |field: &str, value: f64| {
         let duration = Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero());
@@ -142,13 +206,13 @@ fn session_id(
     let ttl = seconds("sessionIdConfig.evictionTtlSeconds", config.eviction_ttl_seconds)?;
     let sweep = seconds("sessionIdConfig.evictionSweepSeconds", config.eviction_sweep_seconds)?;
     let unknown = context.error_at("profileName", format!("no profile is named `{profile_name}`"));
-    Ok(Draft::wired(Vec::new(), Vec::new(), move |wiring| {
+    Ok(Draft::wired(needs, Vec::new(), move |wiring| {
         if !profile_name.is_empty() && !wiring.profiles().contains(&profile_name) {
             return Err(unknown);
         }
-        let prefill = profile_name == "prefill" && wiring.profiles().len() > 1;
-        let plugin = Arc::new(SessionId { names, prefill, bindings: Bindings::new(ttl, sweep) });
-        Ok(Parts { scorer: Some(plugin.clone()), pre_request: Some(plugin), ..Parts::default() })
+        let profile = wiring.profiles().iter().position(|name| *name == profile_name);
+        let plugin = Arc::new(SessionId { sources, profile, bindings: Bindings::new(ttl, sweep) });
+        Ok(Parts { pre_request: Some(plugin.clone()), ..role(plugin) })
     }))
 }
 
@@ -160,19 +224,13 @@ struct EncodedEndpoint {
 /// Longest id that is decoded: a Kubernetes namespace and name, with room.
 const MAX_ID: usize = 512;
 
-impl Scorer for EncodedEndpoint {
-    fn reads(&self) -> DataSet {
-        DataSet::HEADERS
-    }
-
-    fn score(&self, request: &RequestView<'_>, view: &PoolView<'_>, out: &mut [f64]) {
-        let Some(token) = request.headers.get(&self.header) else { return };
+impl Affinity for EncodedEndpoint {
+    fn bound(&self, request: &RequestView<'_>, view: &PoolView<'_>) -> Option<usize> {
+        let token = request.headers.get(&self.header)?;
         let mut buffer = [0; MAX_ID];
-        let Ok(len) = STANDARD.decode_slice(token.as_bytes(), &mut buffer) else { return };
+        let len = STANDARD.decode_slice(token.as_bytes(), &mut buffer).ok()?;
         let id = &buffer[..len];
-        if let Some(place) = (0..view.len()).find(|i| view.endpoint(*i).id().as_bytes() == id) {
-            out[place] = 1.0;
-        }
+        (0..view.len()).find(|i| view.endpoint(*i).id().as_bytes() == id)
     }
 }
 
@@ -187,38 +245,46 @@ impl ResponseHeaders for EncodedEndpoint {
 /// This router remembers which endpoint a session is bound to. A session moves only when its endpoint is not among the
 /// candidates.
 struct SessionId {
-    names: Vec<HeaderName>,
-    /// Whether sessions are bound to the target of the profile `prefill`.
-    prefill: bool,
+    sources: Vec<IdSource>,
+    /// Place of the profile whose target a session is bound to; `None`: the one that gets the request.
+    profile: Option<usize>,
     bindings: Bindings,
 }
 
+/// Where a session's id stands.
+enum IdSource {
+    Header(HeaderName),
+    /// A request attribute, by its key.
+    Attribute(String),
+}
+
 impl SessionId {
-    fn id<'r>(&self, request: &RequestView<'r>) -> Option<&'r [u8]> {
-        let values = self.names.iter().filter_map(|name| request.headers.get(name));
-        values.map(HeaderValue::as_bytes).find(|id| !id.is_empty() && id.len() <= MAX_ID)
+    /// What the first source says that says something.
+    fn id<'r>(&self, request: &RequestView<'r>, attributes: &'r Attributes) -> Option<&'r [u8]> {
+        let values = self.sources.iter().filter_map(|source| match source {
+            IdSource::Header(name) => request.headers.get(name).map(HeaderValue::as_bytes),
+            IdSource::Attribute(key) => attributes.request.get(key).map(str::as_bytes),
+        });
+        values.into_iter().find(|id| !id.is_empty() && id.len() <= MAX_ID)
     }
 }
 
-impl Scorer for SessionId {
-    fn reads(&self) -> DataSet {
-        DataSet::HEADERS
-    }
-
-    fn score(&self, request: &RequestView<'_>, view: &PoolView<'_>, out: &mut [f64]) {
-        let Some(id) = self.id(request) else { return };
-        let Some(bound) = self.bindings.find(id, request.now) else { return };
-        match (0..view.len()).find(|i| view.endpoint(*i).serial() == bound) {
-            Some(place) => out[place] = 1.0,
-            None => self.bindings.forget(id),
+impl Affinity for SessionId {
+    fn bound(&self, request: &RequestView<'_>, view: &PoolView<'_>) -> Option<usize> {
+        let id = self.id(request, view.attributes())?;
+        let bound = self.bindings.find(id, request.now)?;
+        let place = (0..view.len()).find(|i| view.endpoint(*i).serial() == bound);
+        if place.is_none() {
+            self.bindings.forget(id);
         }
+        place
     }
 }
 
 impl PreRequest for SessionId {
-    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, _: &Attributes, _: &mut Outgoing) {
-        let Some(id) = self.id(request) else { return };
-        let index = if self.prefill { targets.prefill.first() } else { targets.primary.first() };
+    fn picked(&self, request: &RequestView<'_>, targets: &Targets<'_>, attributes: &Attributes, _: &mut Outgoing) {
+        let Some(id) = self.id(request, attributes) else { return };
+        let index = self.profile.map_or(targets.primary, |profile| targets.of(profile)).first();
         if let Some(endpoint) = index.and_then(|index| targets.endpoints.get(*index as usize)) {
             self.bindings.bind(id, endpoint.serial(), request.now);
         }
