@@ -1,4 +1,4 @@
-//! A closed-loop load generator: every connection asks again as soon as it has its whole answer.
+//! A load generator: every connection asks again as soon as it has its whole answer, or at its turn of a fixed rate.
 //!
 //! Cost: two system calls and some 5 µs a request, so that the proxy saturates first.
 //! Checks of each answer its status, its length, and for streams the end marker.
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// The path of the requests.
     #[arg(long, default_value = "/v1/chat/completions")]
     pub(crate) path: String,
+    /// Requests a second of all connections together; without it as many as there can be.
+    #[arg(long)]
+    pub(crate) per_second: Option<u32>,
 }
 
 /// What one run measured; latencies of right answers only.
@@ -61,8 +64,13 @@ pub(crate) async fn run(args: &Args) -> crate::Result<()> {
 }
 
 async fn measure(args: &Args) -> crate::Result<Report> {
-    let run = Arc::new(Run { plan: Plan::new(args), tally: Mutex::new(Tally::new()?) });
     let started = Instant::now();
+    let turns = args.per_second.filter(|rate| *rate > 0).map(|rate| Turns {
+        started,
+        apart: Duration::from_secs(1) / rate,
+        connections: u32::from(args.connections),
+    });
+    let run = Arc::new(Run { plan: Plan::new(args), tally: Mutex::new(Tally::new()?), turns });
     let until = started + Duration::from_secs_f64(args.seconds.clamp(0.05, 600.0));
     let mut connections = JoinSet::new();
     for at in 0..args.connections {
@@ -88,13 +96,33 @@ async fn measure(args: &Args) -> crate::Result<Report> {
 struct Run {
     plan: Plan,
     tally: Mutex<Tally>,
+    turns: Option<Turns>,
+}
+
+/// A fixed rate: connections take turns.
+struct Turns {
+    started: Instant,
+    apart: Duration,
+    connections: u32,
+}
+
+impl Turns {
+    /// When a connection asks for the `step`-th time. One that is late asks at once.
+    fn of(&self, connection: usize, step: usize) -> Instant {
+        let first = self.apart * u32::try_from(connection).unwrap_or(u32::MAX);
+        self.started + first + self.apart * self.connections * u32::try_from(step).unwrap_or(u32::MAX)
+    }
 }
 
 impl Run {
     async fn keep_asking(&self, target: SocketAddr, offset: usize, until: Instant) -> crate::Result<()> {
         let mut conn = None;
         // Connections start at different bodies, and each goes through all of them.
-        for at in (0..).map(|step: usize| (offset * 67 + step) % self.plan.requests.len()) {
+        for step in 0.. {
+            let at = (offset * 67 + step) % self.plan.requests.len();
+            if let Some(turns) = &self.turns {
+                tokio::time::sleep_until(turns.of(offset, step).into()).await;
+            }
             let asked = Instant::now();
             if asked >= until {
                 break;
@@ -231,6 +259,14 @@ fn nanos(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_are_evenly_apart() {
+        let turns = Turns { started: Instant::now(), apart: Duration::from_micros(100), connections: 4 };
+        let all: Vec<_> = (0..3).flat_map(|step| (0..4).map(move |at| (at, step))).map(|(at, step)| turns.of(at, step)).collect();
+        assert_eq!(all[0], turns.started);
+        assert!(all.windows(2).all(|pair| pair[1] - pair[0] == turns.apart));
+    }
 
     #[test]
     fn tail_is_the_last_bytes_in_any_split() {

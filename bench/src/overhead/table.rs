@@ -115,7 +115,7 @@ pub(super) fn print_verdicts(rows: &[Row]) {
     println!();
     for row in rows.iter().filter(|row| row.target == "weir") {
         match row.kind {
-            "json" => verdict(row, "CPU to floor", row.cpu_to_floor, 1.3),
+            "json" | "json 10k/s" => verdict(row, "CPU to floor", row.cpu_to_floor, 1.3),
             "400 KB prompt" => verdict(row, "CPU ms", row.cpu_us.map(|us| us / 1e3), 1.0),
             _ => verdict(row, "CPU to floor", row.cpu_to_floor, 1.1),
         }
