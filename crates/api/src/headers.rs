@@ -116,6 +116,30 @@ pub fn is_stripped_from_clients(name: &str) -> bool {
     name.starts_with(DESTINATION_ENDPOINT) || STRIPPED_FROM_CLIENTS.contains(&name)
 }
 
+/// What a client tells the router, and nobody behind it: which objective, tenant, model, latency and time to wait it wants.
+pub const CONTROLS: &[&str] = &[
+    INFERENCE_OBJECTIVE,
+    INFERENCE_OBJECTIVE_ALIAS,
+    INFERENCE_FAIRNESS_ID,
+    INFERENCE_FAIRNESS_ID_ALIAS,
+    INFERENCE_TTL,
+    MODEL_NAME_REWRITE,
+    MODEL_NAME_REWRITE_ALIAS,
+    SLO_TTFT_MS,
+    SLO_TTFT_MS_ALIAS,
+    SLO_TPOT_MS,
+    SLO_TPOT_MS_ALIAS,
+    VIDEO_FPS,
+    VIDEO_DURATION_SECONDS,
+    VIDEO_RESOLUTION,
+];
+
+/// Whether a header of a client's request is for the router alone. `name` in lower case.
+#[must_use]
+pub fn is_control(name: &str) -> bool {
+    name.starts_with("x-") && CONTROLS.contains(&name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +152,14 @@ mod tests {
             assert_eq!(*name, name.to_ascii_lowercase());
             assert!(is_stripped_from_clients(name), "{name}");
         }
+    }
+
+    #[test]
+    fn controls_are_not_what_clients_may_never_set() {
+        for name in CONTROLS {
+            assert!(is_control(name) && !is_stripped_from_clients(name), "{name}");
+        }
+        assert!(!is_control(REQUEST_ID) && !is_control(SESSION_TOKEN));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{GoDuration, ListenAddr, Quantity, Spanned};
 
 mod check;
+mod ext_proc;
 mod gateway;
 mod load;
 mod pool;
@@ -15,6 +16,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use self::{
+    ext_proc::{Destinations, ErrorFormat, ExtProc},
     gateway::{CircuitBreaker, Cors, Gateway, Limits, RetryPolicy, Timeouts},
     load::{LoadError, Loaded, schema},
     pool::{EndpointFile, Endpoints, MetricsSpec, PoolSpec, PoolTls, Scheduling, StaticEndpoint},
@@ -39,6 +41,8 @@ pub struct RouterConfig {
     pub pools: Vec<PoolSpec>,
     /// How the gateway treats traffic.
     pub gateway: Gateway,
+    /// How Envoy's external processing is answered.
+    pub ext_proc: ExtProc,
     /// Who may use the gateway.
     pub auth: Auth,
     /// What is logged.
@@ -57,6 +61,7 @@ impl Default for RouterConfig {
             listen: Listen::default(),
             pools: Vec::new(),
             gateway: Gateway::default(),
+            ext_proc: ExtProc::default(),
             auth: Auth::default(),
             log: Log::default(),
             explain: Explain::default(),
@@ -75,9 +80,12 @@ pub struct Listen {
     /// OpenAI-compatible gateway over TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub https: Option<Https>,
-    /// Envoy external processing.
+    /// Envoy external processing (gRPC), with health checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ext_proc: Option<Spanned<ListenAddr>>,
+    /// Health checks of external processing alone (gRPC), always in cleartext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_health: Option<Spanned<ListenAddr>>,
     /// Metrics, health and debugging.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<Spanned<ListenAddr>>,

@@ -54,6 +54,11 @@ impl Charge {
             self.ledger.tokens.fetch_sub(tokens, Relaxed);
         }
     }
+
+    /// The request turned out to be elsewhere.
+    pub fn move_to(&mut self, ledger: &Arc<Ledger>) {
+        *self = ledger.charge(self.prompt_tokens, self.output_tokens);
+    }
 }
 
 impl Drop for Charge {
@@ -66,6 +71,17 @@ impl Drop for Charge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_charge_can_move() {
+        let (first, second) = (Arc::new(Ledger::default()), Arc::new(Ledger::default()));
+        let mut charge = first.charge(100, 50);
+        charge.move_to(&second);
+        assert_eq!((first.requests(), first.tokens(), second.requests(), second.tokens()), (0, 0, 1, 150));
+        charge.prompt_done();
+        drop(charge);
+        assert_eq!((second.requests(), second.tokens()), (0, 0));
+    }
 
     #[test]
     fn every_way_to_end_leaves_nothing() {

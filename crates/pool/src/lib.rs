@@ -16,6 +16,7 @@ mod health;
 mod ledger;
 mod numbers;
 mod snapshot;
+mod subset;
 mod time;
 
 pub use weir_api::{EndpointUrl, Host, Scheme};
@@ -28,5 +29,6 @@ pub use self::{
     ledger::{Charge, Ledger},
     numbers::Numbers,
     snapshot::{Pool, Reconciled, Snapshot},
+    subset::Subset,
     time::Time,
 };

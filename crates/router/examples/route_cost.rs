@@ -76,6 +76,8 @@ fn main() {
                     headers: &headers,
                     api: Some(Api::ChatCompletions),
                     priority: 0,
+                    within: None,
+                    wants_scores: false,
                 };
                 let mut routed = router.route(&head, &bodies[i % 64]).unwrap();
                 routed.first_byte(router.now());

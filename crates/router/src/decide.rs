@@ -7,7 +7,7 @@ use fastrand::Rng;
 use http::HeaderMap;
 use weir_api::headers::{INFERENCE_FAIRNESS_ID, INFERENCE_FAIRNESS_ID_ALIAS, PREFER};
 use weir_plan::{Attributes, Candidates, Outgoing, PickError, Plan, PoolView, RequestAttributes, RequestView, Targets};
-use weir_pool::{Endpoint, EndpointState, Readiness, Time};
+use weir_pool::{Endpoint, EndpointState, Readiness, Subset, Time};
 use weir_protocol::Scanned;
 use weir_schedule::Picked;
 
@@ -72,7 +72,7 @@ pub(crate) fn decide(
         scanned,
     };
 
-    list_candidates(endpoints, incoming.tried, now, candidates);
+    list_candidates(endpoints, incoming.tried, head.within, now, candidates);
     states.clear();
     states.extend(endpoints.iter().map(|endpoint| endpoint.state(now, incoming.stale_after)));
     attributes.reset(&plan.columns);
@@ -145,15 +145,16 @@ fn only_if_cached(headers: &HeaderMap) -> bool {
     tokens.any(|token| token.eq_ignore_ascii_case("if-available"))
 }
 
-/// Those that are ready; if none is, those of which nothing is known yet. Endpoints that the request was sent to already are
-/// left out.
-fn list_candidates(endpoints: &[Arc<Endpoint>], tried: &[Arc<Endpoint>], now: Time, out: &mut Vec<u32>) {
+/// Those that are ready; if none is, those of which nothing is known yet. Endpoints that the request was sent to already, and
+/// those outside of its subset, are left out.
+fn list_candidates(endpoints: &[Arc<Endpoint>], tried: &[Arc<Endpoint>], within: Option<&Subset>, now: Time, out: &mut Vec<u32>) {
     out.clear();
     for wanted in [Readiness::Ready, Readiness::Unknown] {
         for (index, endpoint) in endpoints.iter().enumerate() {
             if endpoint.health.readiness() == wanted
                 && endpoint.health.may_serve(now)
                 && !tried.iter().any(|one| Arc::ptr_eq(one, endpoint))
+                && within.is_none_or(|subset| subset.contains(endpoint))
             {
                 out.push(index as u32);
             }

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 use weir_api::Reason;
 use weir_plan::{Outgoing, Plan};
-use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Time};
+use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Subset, Time};
 use weir_protocol::{Api, scan};
 
 use crate::{
@@ -87,6 +87,10 @@ pub struct RequestHead<'a> {
     pub api: Option<Api>,
     /// Its priority: 0 without an objective, negative if it may be shed.
     pub priority: i32,
+    /// The only endpoints that it may go to; `None`: any.
+    pub within: Option<&'a Subset>,
+    /// Whether the front wants to know every candidate's score.
+    pub wants_scores: bool,
 }
 
 /// How many endpoints a pool has, for `/readyz` and the status line.
@@ -295,12 +299,19 @@ impl Router {
         }
         let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(1);
         let record = self.record(&decision, runtime, head.id, attempt, decided, scratch);
+        let named = |index: &u32| Arc::clone(&decision.snapshot.endpoints[*index as usize]);
+        let others = scratch.decide.cycle.targets(decision.profile).iter().filter(|index| **index != decision.chosen);
+        let alternates = others.map(named).collect();
+        let scores = if head.wants_scores { scores(&decision, &scratch.decide.cycle) } else { Vec::new() };
         Routed {
             pool_index,
             profile: decision.profile,
             prompt_tokens: attributes.prompt_tokens,
             endpoint,
+            alternates,
+            scores,
             body: body.clone(),
+            pool: Arc::clone(&runtime.pool),
             plan: Arc::clone(&runtime.plan),
             shared: Arc::clone(&self.shared),
             metrics: Arc::clone(metrics),
@@ -369,6 +380,11 @@ impl Router {
             }
         })
     }
+}
+
+fn scores(decision: &Decision, cycle: &weir_schedule::Scratch) -> Vec<(Arc<Endpoint>, f64)> {
+    let seen = cycle.candidates(decision.profile).iter().zip(cycle.totals(decision.profile));
+    seen.map(|(index, total)| (Arc::clone(&decision.snapshot.endpoints[*index as usize]), *total)).collect()
 }
 
 struct Decision {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use weir_api::Reason;
 use weir_plan::{Outgoing, Plan, Report, Served, Told};
-use weir_pool::{Charge, Endpoint, Time};
+use weir_pool::{Charge, Endpoint, Pool, Subset, Time};
 use weir_protocol::Usage;
 
 use crate::{Shared, decisions::Outcome, metrics::PoolMetrics};
@@ -44,6 +44,10 @@ pub struct Routed {
     pub pool_index: usize,
     /// Where the request goes.
     pub endpoint: Arc<Endpoint>,
+    /// Where it may go if that endpoint fails, best first: what the picker chose besides.
+    pub alternates: Vec<Arc<Endpoint>>,
+    /// The sum of scores of every candidate, if the front wanted to know.
+    pub scores: Vec<(Arc<Endpoint>, f64)>,
     /// The body to send.
     pub body: Bytes,
     /// What plugins change of the request on its way.
@@ -54,6 +58,7 @@ pub struct Routed {
     pub usage: Option<Usage>,
     pub(crate) profile: usize,
     pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<PoolMetrics>,
@@ -80,6 +85,23 @@ impl Routed {
     /// Tries so far, this one included.
     pub fn attempts(&self) -> u32 {
         u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    /// Somebody else sent the request to the endpoint at `address` (`ip:port`) instead: it is accounted there from now on. Returns
+    /// whether that changed anything.
+    pub fn served_at(&mut self, address: &str) -> bool {
+        let there = Subset::new([address]);
+        if there.contains(&self.endpoint) {
+            return false;
+        }
+        let found = self.alternates.iter().find(|one| there.contains(one)).cloned();
+        let found = found.or_else(|| self.pool.load().endpoints.iter().find(|one| there.contains(one)).cloned());
+        let Some(endpoint) = found else { return false };
+        if let Some(charge) = &mut self.charge {
+            charge.move_to(&endpoint.ledger);
+        }
+        self.endpoint = endpoint;
+        true
     }
 
     /// The endpoint answered with this head; plugins add their headers to what the client will see.

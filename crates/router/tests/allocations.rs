@@ -38,8 +38,16 @@ fn a_warm_decision_stays_within_its_allocations() {
         (0..16).map(|i| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{i} {text}"}}]}}"#).into()).collect();
     let request = |i: usize| {
         let (id, path) = ("6f6c2b4e-4f0c-4c35-9d5c-6d1f2a3b4c5d", "/v1/chat/completions");
-        let head =
-            RequestHead { id, method: &Method::POST, path, headers: &headers, api: Some(Api::ChatCompletions), priority: 0 };
+        let head = RequestHead {
+            id,
+            method: &Method::POST,
+            path,
+            headers: &headers,
+            api: Some(Api::ChatCompletions),
+            priority: 0,
+            within: None,
+            wants_scores: false,
+        };
         let mut routed = router.route(&head, &bodies[i % bodies.len()]).unwrap();
         routed.first_byte(router.now());
         routed.finish(End::Complete);

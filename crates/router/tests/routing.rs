@@ -62,7 +62,16 @@ fn chat(model: &str, content: &str) -> Bytes {
 }
 
 fn head<'a>(id: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
-    RequestHead { id, method: &Method::POST, path: "/v1/chat/completions", headers, api: Some(Api::ChatCompletions), priority: 0 }
+    RequestHead {
+        id,
+        method: &Method::POST,
+        path: "/v1/chat/completions",
+        headers,
+        api: Some(Api::ChatCompletions),
+        priority: 0,
+        within: None,
+        wants_scores: false,
+    }
 }
 
 fn route(router: &Router, id: &str, body: &Bytes) -> Result<Routed, Refusal> {

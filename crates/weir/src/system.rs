@@ -1,6 +1,7 @@
 //! The running program: sources, router, gateway and admin server, wired as the configuration says, and wired again when it
 //! changes.
 
+mod ext_proc;
 mod pools;
 mod settings;
 
@@ -13,11 +14,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use weir_api::{Loaded, RouterConfig};
 use weir_discovery::{Discovery, FileWatch};
 use weir_engine_metrics::Scraper;
-use weir_gateway::{CertReloader, Gateway, Listener, Live, server_tls};
+use weir_gateway::{Gateway, Listener, Live};
 use weir_plan::Registry;
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, PoolRuntime, Router, RouterMetrics, Shared};
+use weir_tls::{CertReloader, ServerTls, TlsError};
 
-use self::pools::PoolInForce;
+use self::{
+    ext_proc::{ExtProcPorts, Front},
+    pools::PoolInForce,
+};
 use crate::{
     admin::{self, Admin},
     configuration,
@@ -51,6 +56,7 @@ pub(crate) enum Origin {
 pub(crate) struct Opened {
     http: Option<TcpListener>,
     https: Option<TcpListener>,
+    ext_proc: ExtProcPorts,
     admin: Option<TcpListener>,
 }
 
@@ -62,6 +68,10 @@ impl Opened {
         Ok(Self {
             http: open(listen.http.as_ref().map(|one| one.value.0), "clients (listen.http)")?,
             https: open(listen.https.as_ref().map(|one| one.address.value.0), "clients (listen.https)")?,
+            ext_proc: ExtProcPorts {
+                processing: open(listen.ext_proc.as_ref().map(|one| one.value.0), "Envoy (listen.extProc)")?,
+                health: open(listen.grpc_health.as_ref().map(|one| one.value.0), "health checks (listen.grpcHealth)")?,
+            },
             admin: open(listen.admin.as_ref().map(|one| one.value.0), "the admin server (listen.admin)")?,
         })
     }
@@ -76,6 +86,7 @@ pub(crate) struct System {
     live: Arc<ArcSwap<Live>>,
     scraper: Scraper,
     gateway: Mutex<Option<Gateway>>,
+    ext_proc: Front,
     certificates: Option<Arc<CertReloader>>,
     opened: Mutex<Option<Opened>>,
     addresses: Addresses,
@@ -94,6 +105,7 @@ struct InForce {
 
 struct Addresses {
     client: Option<String>,
+    ext_proc: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
@@ -139,6 +151,7 @@ impl System {
             Some(https) => Some(CertReloader::load(&https.cert_file.value, &https.key_file.value).map_err(https_failure)?),
         };
         let gateway = Gateway::new(Arc::clone(&live), &mut registry);
+        let ext_proc = Front::new(config, &live.load(), &mut registry)?;
         let router = {
             let live = Arc::clone(&live);
             Arc::new(move || Arc::clone(&live.load().router))
@@ -160,6 +173,7 @@ impl System {
             live,
             scraper,
             gateway: Mutex::new(Some(gateway)),
+            ext_proc,
             certificates,
             opened: Mutex::new(Some(opened)),
             addresses,
@@ -185,6 +199,9 @@ impl System {
         if let Some(admin) = self.addresses.admin {
             let _ = writeln!(err, "admin: http://{admin}");
         }
+        if let (Some(_), Some(address)) = (&self.addresses.client, self.addresses.ext_proc) {
+            let _ = writeln!(err, "external processing: {address}");
+        }
         for pool in self.router().status() {
             if pool.ready < pool.endpoints {
                 let _ = writeln!(
@@ -206,16 +223,14 @@ impl System {
         this.spawn_background(&drain).await?;
         let signals = signals::watch(drain.clone(), now.clone());
         let opened = this.opened.lock().await.take();
-        let listeners = opened.map(|opened| this.listeners(opened)).transpose()?.unwrap_or_default();
+        let (listeners, ports) = opened.map(|opened| this.listeners(opened)).transpose()?.unwrap_or_default();
         let drain_timeout = this.in_force.lock().await.config.drain_timeout.get();
         let Some(gateway) = this.gateway.lock().await.take() else { return Ok(()) };
         let serve = gateway.serve(listeners, drain.clone(), drain_timeout);
-        if let Some(url) = &this.addresses.client {
-            let _ = writeln!(std::io::stdout(), "weir is ready: {url}/v1");
-            let _ = std::io::stdout().flush();
-        }
+        let process = this.ext_proc.serve(ports, drain.clone(), drain_timeout);
+        this.say_ready();
         let result = tokio::select! {
-            () = serve => Ok(()),
+            _ = async { tokio::join!(serve, process) } => Ok(()),
             () = now.cancelled() => Ok(()),
             Err(failure) = signals => Err(failure),
         };
@@ -226,14 +241,26 @@ impl System {
         result
     }
 
-    fn listeners(&self, opened: Opened) -> Result<Vec<Listener>, Failure> {
+    /// Says on standard output that requests can come, and where.
+    fn say_ready(&self) {
+        let Addresses { client, ext_proc, .. } = &self.addresses;
+        let mut out = std::io::stdout();
+        let _ = match (client, ext_proc) {
+            (Some(url), _) => writeln!(out, "weir is ready: {url}/v1"),
+            (None, Some(address)) => writeln!(out, "weir is ready: external processing on {address}"),
+            (None, None) => Ok(()),
+        };
+        let _ = out.flush();
+    }
+
+    fn listeners(&self, opened: Opened) -> Result<(Vec<Listener>, Vec<weir_extproc::Listener>), Failure> {
         let mut listeners = Vec::new();
         listeners.extend(opened.http.map(|socket| Listener { socket, tls: None }));
         if let (Some(socket), Some(certificates)) = (opened.https, &self.certificates) {
-            let tls = server_tls(Arc::clone(certificates)).map_err(https_failure)?;
+            let tls = ServerTls::HTTP.with(Arc::clone(certificates)).map_err(https_failure)?;
             listeners.push(Listener { socket, tls: Some(tls) });
         }
-        Ok(listeners)
+        Ok((listeners, self.ext_proc.listeners(opened.ext_proc)?))
     }
 
     async fn spawn_background(self: &Arc<Self>, drain: &CancellationToken) -> Result<(), Failure> {
@@ -341,6 +368,7 @@ impl System {
         if let Some(certificates) = &self.certificates {
             certificates.reload().map_err(https_failure)?;
         }
+        self.ext_proc.reload_certificate()?;
 
         let mut old = std::mem::take(&mut in_force.pools);
         let mut pools = Vec::with_capacity(prepared.len());
@@ -373,6 +401,7 @@ impl System {
             return Err(failure);
         }
         let (live, scraped) = assemble(&config, &pools, &self.shared)?;
+        self.ext_proc.store(&config, &live);
         self.live.store(Arc::new(live));
         self.scraper.set_pools(scraped);
         if sets_level {
@@ -389,7 +418,7 @@ impl System {
     }
 }
 
-fn https_failure(error: weir_gateway::TlsError) -> Failure {
+fn https_failure(error: TlsError) -> Failure {
     Failure::new(format!("listen.https: {error}"))
 }
 
@@ -422,9 +451,6 @@ fn warn_of(loaded: &Loaded) {
     for warning in loaded.warnings.iter() {
         tracing::warn!("{}", warning.render(&loaded.sources).trim_end());
     }
-    if loaded.config.listen.ext_proc.is_some() {
-        tracing::warn!("listen.extProc is accepted and not yet active");
-    }
 }
 
 fn report_plan(pool: &str, plan: &weir_plan::Plan) {
@@ -450,6 +476,6 @@ impl Addresses {
             format!("{scheme}://{shown}")
         };
         let client = of(&opened.http).map(|at| url("http", at)).or_else(|| of(&opened.https).map(|at| url("https", at)));
-        Self { client, admin: of(&opened.admin) }
+        Self { client, ext_proc: of(&opened.ext_proc.processing), admin: of(&opened.admin) }
     }
 }

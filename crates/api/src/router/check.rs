@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Gateway, Listen, MetricsSpec, PoolSpec, PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RouterConfig};
+use super::{ExtProc, Gateway, Listen, MetricsSpec, PoolSpec, PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RouterConfig};
 use crate::{
     Diagnostic, Diagnostics, GoDuration, ListenAddr, Span, Spanned,
     endpoints::{DEFAULT_NAMESPACE, Names},
@@ -45,6 +45,7 @@ impl RouterConfig {
             check_metrics(&pool.metrics, found);
         }
         check_gateway(&self.gateway, found);
+        check_ext_proc(&self.ext_proc, found);
         if *self.explain.candidates == 0 {
             found.push(self.explain.candidates.error("the number of candidates must be above zero"));
         }
@@ -74,7 +75,8 @@ fn check_listen(listen: &Listen, at: Span, found: &mut Diagnostics) {
         found.push(error.with_help("set at least one of http, https and extProc"));
     }
     let https = listen.https.as_ref().map(|h| &h.address);
-    let all = [listen.http.as_ref(), https, listen.ext_proc.as_ref(), listen.admin.as_ref()];
+    let ext_proc = [listen.ext_proc.as_ref(), listen.grpc_health.as_ref()];
+    let all = [listen.http.as_ref(), https, ext_proc[0], ext_proc[1], listen.admin.as_ref()];
     let all: Vec<&Spanned<ListenAddr>> = all.into_iter().flatten().collect();
     for (index, listener) in all.iter().enumerate() {
         if let Some(other) = all[..index].iter().find(|o| o.clashes(listener.value)) {
@@ -195,6 +197,20 @@ fn check_gateway(gateway: &Gateway, found: &mut Diagnostics) {
         if origin.as_str() != "*" && !good {
             let error = origin.error(format!("{:?} is not an origin", origin.as_str()));
             found.push(error.with_help("write https://host, without a path, or \"*\""));
+        }
+    }
+}
+
+fn check_ext_proc(ext_proc: &ExtProc, found: &mut Diagnostics) {
+    match (&ext_proc.cert_file, &ext_proc.key_file) {
+        (Some(cert), None) => found.push(cert.error("certFile needs keyFile")),
+        (None, Some(key)) => found.push(key.error("keyFile needs certFile")),
+        (Some(cert), Some(_)) if !ext_proc.secure => found.push(cert.error("a certificate is of no use while secure is false")),
+        _ => {}
+    }
+    for size in [&ext_proc.max_body_bytes, &ext_proc.max_receive_bytes, &ext_proc.max_send_bytes] {
+        if size.get() == 0 {
+            found.push(size.error("the limit must be above zero"));
         }
     }
 }

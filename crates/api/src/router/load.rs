@@ -129,6 +129,7 @@ impl RouterConfig {
             paths.extend([&mut https.cert_file, &mut https.key_file]);
         }
         paths.extend(&mut self.auth.keys_file);
+        paths.extend([&mut self.ext_proc.cert_file, &mut self.ext_proc.key_file].into_iter().flatten());
         for pool in &mut self.pools {
             paths.extend(&mut pool.api_key_file);
             paths.extend(pool.endpoints.file.as_mut().map(|f| &mut f.path));

@@ -1,13 +1,12 @@
 //! From what people write to what the gateway does.
 
-use weir_api::{CircuitBreaker, Gateway, PoolTls};
+use weir_api::{CircuitBreaker, Gateway};
 use weir_pool::BreakerConfig;
 
 use crate::{
     auth::ApiKeys,
     cors::Cors,
     settings::{Limits, Retries, Settings, Timeouts},
-    tls::ClientTls,
 };
 
 impl Settings {
@@ -51,15 +50,5 @@ pub fn breaker(config: &CircuitBreaker) -> BreakerConfig {
         consecutive_failures: config.consecutive_failures,
         open_for: config.open_for.value.get(),
         max_open_for: config.max_open_for.value.get(),
-    }
-}
-
-impl From<&PoolTls> for ClientTls {
-    fn from(config: &PoolTls) -> Self {
-        Self {
-            ca_file: config.ca_file.as_ref().map(|file| file.value.clone()),
-            insecure_skip_verify: config.insecure_skip_verify,
-            identity: config.cert_file.as_ref().zip(config.key_file.as_ref()).map(|(c, k)| (c.value.clone(), k.value.clone())),
-        }
     }
 }

@@ -27,7 +27,6 @@ mod server;
 mod service;
 mod settings;
 mod ticket;
-mod tls;
 mod upstream;
 mod watch;
 mod wire;
@@ -38,5 +37,4 @@ pub use self::{
     cors::Cors,
     server::{Gateway, Listener},
     settings::{Limits, Live, Retries, Settings, Timeouts, Upstream, UpstreamTls},
-    tls::{CertReloader, ClientTls, TlsError, server_tls},
 };

@@ -148,6 +148,8 @@ async fn answer(
             headers: &head.headers,
             api,
             priority: 0,
+            within: None,
+            wants_scores: false,
         },
         uri: &head.uri,
         id,

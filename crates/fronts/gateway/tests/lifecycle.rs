@@ -15,7 +15,8 @@ use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use support::{Client, EVENTS, Engine, OK, Rig, chat, eventually, get, live_over, pool_of, settings};
 use tokio::{net::TcpStream, sync::Notify};
 use tokio_rustls::TlsConnector;
-use weir_gateway::{CertReloader, ClientTls, Upstream, UpstreamTls, server_tls};
+use weir_gateway::{Upstream, UpstreamTls};
+use weir_tls::{CertReloader, ClientTls, ServerTls};
 
 /// A certificate for localhost and 127.0.0.1 in two files.
 fn write_certificate(dir: &Path) -> rcgen::CertifiedKey<rcgen::KeyPair> {
@@ -106,7 +107,7 @@ async fn tls_on_both_sides_and_a_new_certificate() {
     let dir = &folder.0;
     write_certificate(dir);
     let reloader = CertReloader::load(dir.join("cert.pem"), dir.join("key.pem")).unwrap();
-    let tls = server_tls(Arc::clone(&reloader)).unwrap();
+    let tls = ServerTls::HTTP.with(Arc::clone(&reloader)).unwrap();
 
     let plain = Engine::saying(OK).await;
     let inner = Rig::with(pool_of(&[plain.address], "http"), settings(), Upstream::default(), Some(Arc::clone(&tls))).await;
@@ -151,7 +152,7 @@ async fn tls_on_both_sides_and_a_new_certificate() {
 async fn an_endpoint_with_a_wrong_certificate_is_not_trusted() {
     let folder = Folder::new("trust");
     write_certificate(&folder.0);
-    let tls = server_tls(CertReloader::load(folder.0.join("cert.pem"), folder.0.join("key.pem")).unwrap()).unwrap();
+    let tls = ServerTls::HTTP.with(CertReloader::load(folder.0.join("cert.pem"), folder.0.join("key.pem")).unwrap()).unwrap();
     let plain = Engine::saying(OK).await;
     let inner = Rig::with(pool_of(&[plain.address], "http"), settings(), Upstream::default(), Some(tls)).await;
 

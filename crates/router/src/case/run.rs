@@ -106,7 +106,16 @@ impl Bench {
             _ => None,
         };
         let (id, path, headers) = (&request.id, &request.path, &request.headers);
-        let head = RequestHead { id, method: &Method::POST, path, headers, api, priority: request.priority };
+        let head = RequestHead {
+            id,
+            method: &Method::POST,
+            path,
+            headers,
+            api,
+            priority: request.priority,
+            within: None,
+            wants_scores: false,
+        };
         self.router.route(&head, &request.body)
     }
 

@@ -5,9 +5,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 use http::HeaderValue;
 use weir_api::{PoolSpec, PoolTls, RouterConfig};
 use weir_engine_metrics::{EngineMapping, EngineMappings, ScrapeOptions, Secret};
-use weir_gateway::{ApiKeys, ClientTls, Settings, Upstream, UpstreamTls};
+use weir_gateway::{ApiKeys, Settings, Upstream, UpstreamTls};
 use weir_plan::{EngineSpec, MetricsSource, Plan};
 use weir_pool::{BreakerConfig, Scheme};
+use weir_tls::ClientTls;
 
 use crate::failure::Failure;
 

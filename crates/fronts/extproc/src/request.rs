@@ -1,0 +1,268 @@
+//! One request's way through the router.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use weir_api::{Destinations, Reason};
+use weir_pool::{Endpoint, Subset};
+use weir_protocol::{Api, Route, classify};
+use weir_protocol_extproc::{Completion, Decision, Headers, Immediate, Request};
+use weir_router::{End, Proxy, Refusal, RequestHead, Routed};
+
+use crate::{
+    Live,
+    metrics::Metrics,
+    refusal::{immediate, refusal},
+    wire::Metadata,
+};
+
+/// A debug marker that conformance tests look for.
+const WENT_THROUGH: HeaderName = HeaderName::from_static("x-went-into-resp-headers");
+
+/// What is known of a request besides its messages. Dropped unfinished, it counts as left by the client.
+pub(crate) struct Session {
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    api: Option<Api>,
+    grpc: bool,
+    subset: Option<Subset>,
+    sent: Option<Sent>,
+    entry: Option<Box<Entry>>,
+    status: u16,
+    reason: Option<Reason>,
+}
+
+/// A request that has its endpoint.
+struct Sent {
+    routed: Routed,
+    /// The endpoint's circuit breaker has been told how it went.
+    judged: bool,
+}
+
+/// What only the access log wants.
+struct Entry {
+    id: HeaderValue,
+    method: Method,
+    path: String,
+    endpoint: Option<Arc<Endpoint>>,
+    started: Instant,
+}
+
+impl Session {
+    pub(crate) fn new(live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
+        Self { live, metrics, api: None, grpc: false, subset: None, sent: None, entry: None, status: 0, reason: None }
+    }
+
+    pub(crate) fn max_body_bytes(&self) -> u64 {
+        self.live.settings.max_body_bytes
+    }
+
+    /// Looks at the headers of the request. Returns whether its body is wanted.
+    pub(crate) fn begin(&mut self, headers: &Headers, id: &HeaderValue) -> bool {
+        self.api = match classify(headers.method(), headers.path()) {
+            Route::Parsed(api) => Some(api),
+            _ => None,
+        };
+        self.grpc = headers.is_grpc();
+        if self.live.settings.access_log && tracing::enabled!(target: "access", tracing::Level::INFO) {
+            self.entry = Some(Box::new(Entry {
+                id: id.clone(),
+                method: headers.method().clone(),
+                path: headers.path().split(['?', '#']).next().unwrap_or_default().to_owned(),
+                endpoint: None,
+                started: Instant::now(),
+            }));
+        }
+        self.api.is_some()
+    }
+
+    /// Takes the hints that came with a message of the request. The newest list that names somebody counts; an empty one only as
+    /// long as there is no other.
+    pub(crate) fn hint(&mut self, metadata: Option<&Metadata>) {
+        let Some(listed) = metadata.and_then(|all| all.subset.as_ref()).filter(|_| self.live.settings.subset_hint) else {
+            return;
+        };
+        let subset = Subset::new(listed.iter().map(String::as_str));
+        if !subset.is_empty() || self.subset.is_none() {
+            self.subset = Some(subset);
+        }
+    }
+
+    /// Gives the request its endpoint.
+    pub(crate) fn route(&mut self, request: &Request<'_>, id: &HeaderValue) -> Result<Decision, Immediate> {
+        let empty = bytes::Bytes::new();
+        let head = RequestHead {
+            id: id.to_str().unwrap_or("-"),
+            method: request.headers.method(),
+            path: request.headers.path(),
+            headers: &request.headers.fields,
+            // A body that is not known whole cannot be read: such a request is routed by load.
+            api: self.api.filter(|_| request.body.is_some()),
+            priority: 0,
+            within: self.subset.as_ref(),
+            wants_scores: self.live.settings.scores,
+        };
+        let body = request.body.unwrap_or(&empty);
+        match self.live.router.route(&head, body) {
+            Ok(mut routed) => {
+                let decision = self.decision(&mut routed, body);
+                if let Some(entry) = &mut self.entry {
+                    entry.endpoint = Some(Arc::clone(&routed.endpoint));
+                }
+                self.sent = Some(Sent { routed, judged: false });
+                Ok(decision)
+            }
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    /// The answer to a request that is refused.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) -> Immediate {
+        self.status = refusal.outcome.status;
+        self.reason = Some(refusal.outcome.reason);
+        immediate(refusal, self.live.settings.errors, self.grpc)
+    }
+
+    /// The answer to a request whose body is too long to be kept.
+    pub(crate) fn too_large(&mut self) -> Immediate {
+        self.refused(&refusal(Reason::BodyTooLarge))
+    }
+
+    fn decision(&self, routed: &mut Routed, body: &bytes::Bytes) -> Decision {
+        let outgoing = std::mem::take(&mut routed.outgoing);
+        let mut destination = address(&routed.endpoint, outgoing.port);
+        if self.live.settings.destinations == Destinations::All {
+            for other in &routed.alternates {
+                destination.push(',');
+                destination.push_str(&address(other, outgoing.port));
+            }
+        }
+        let scores = std::mem::take(&mut routed.scores).into_iter().map(|(one, score)| (address(&one, None), score)).collect();
+        // What is sent is in the proxy's hands from here on; the router's copy would only keep memory.
+        let sent = std::mem::take(&mut routed.body);
+        let body = (sent != *body).then(|| vec![sent]);
+        Decision { destination, scores, headers: list(outgoing.headers), remove: outgoing.remove, body }
+    }
+
+    /// The headers of the response are here. Returns what the client gets besides.
+    pub(crate) fn response_headers(
+        &mut self,
+        headers: &Headers,
+        end_of_stream: bool,
+        metadata: Option<&Metadata>,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        self.status = headers.status;
+        let mut set = vec![(WENT_THROUGH, HeaderValue::from_static("true"))];
+        let Some(sent) = &mut self.sent else { return set };
+        sent.routed.proxy = match metadata.map(|all| (all.served.as_ref(), all.balanced)) {
+            Some((Some(served), _)) => Proxy::Named(served.clone()),
+            Some((None, true)) => Proxy::NotNamed,
+            _ => Proxy::Silent,
+        };
+        if let Some(served) = metadata.and_then(|all| all.served.as_deref()) {
+            let chosen = Arc::clone(&sent.routed.endpoint);
+            if sent.routed.served_at(served) {
+                self.metrics.moved.inc();
+                chosen.health.breaker.abandoned(self.live.router.now());
+            }
+        }
+        let status = StatusCode::from_u16(headers.status).unwrap_or(StatusCode::OK);
+        judge(&self.live, sent, !status.is_server_error());
+        let mut added = HeaderMap::new();
+        sent.routed.response_head(status, &mut added);
+        set.extend(list(added));
+        if end_of_stream {
+            sent.routed.first_byte(self.live.router.now());
+        }
+        set
+    }
+
+    /// A piece of the response's body is here.
+    pub(crate) fn response_body(&mut self, piece: &[u8]) {
+        if let Some(sent) = self.sent.as_mut().filter(|_| !piece.is_empty()) {
+            sent.routed.first_byte(self.live.router.now());
+        }
+    }
+
+    /// The request is over.
+    pub(crate) fn finish(&mut self, completion: Completion) {
+        self.metrics.ended(completion);
+        if let Some(sent) = self.sent.take() {
+            let end = match completion {
+                Completion::Complete => End::Complete,
+                Completion::ClientGone | Completion::Refused => End::ClientGone,
+                Completion::Broken => End::Failed(Reason::Internal),
+                Completion::Evicted => End::Failed(Reason::Evicted),
+            };
+            self.settle(sent, end);
+        }
+        self.log(completion);
+    }
+
+    /// The proxy sent what it may not send.
+    pub(crate) fn violated(&mut self) {
+        self.metrics.violated();
+        if let Some(sent) = self.sent.take() {
+            self.settle(sent, End::Failed(Reason::Internal));
+        }
+    }
+
+    fn settle(&self, sent: Sent, end: End) {
+        if !sent.judged {
+            // A request that was the probe of an open circuit proved nothing.
+            sent.routed.endpoint.health.breaker.abandoned(self.live.router.now());
+        }
+        sent.routed.finish(end);
+    }
+
+    fn log(&mut self, completion: Completion) {
+        let Some(entry) = self.entry.take() else { return };
+        if completion == Completion::ClientGone {
+            self.status = Reason::ClientDisconnected.status();
+            self.reason = Some(Reason::ClientDisconnected);
+        }
+        tracing::info!(
+            target: "access",
+            id = entry.id.to_str().unwrap_or("-"),
+            method = %entry.method,
+            path = entry.path,
+            status = self.status,
+            endpoint = entry.endpoint.as_ref().map_or("-", |endpoint| endpoint.authority()),
+            ms = entry.started.elapsed().as_secs_f64() * 1000.0,
+            reason = self.reason.map_or("-", Reason::as_str),
+        );
+    }
+}
+
+/// Tells the endpoint's circuit breaker how a request went.
+fn judge(live: &Live, sent: &mut Sent, good: bool) {
+    if std::mem::replace(&mut sent.judged, true) {
+        return;
+    }
+    let breaker = &sent.routed.endpoint.health.breaker;
+    match live.breakers.get(sent.routed.pool_index) {
+        Some(config) if !good => breaker.failure(config, live.router.now()),
+        _ => breaker.success(),
+    }
+}
+
+/// Where a proxy finds an endpoint: `ip:port`, an IPv6 address in brackets. `port` takes the place of the endpoint's own.
+fn address(endpoint: &Endpoint, port: Option<u16>) -> String {
+    let url = &endpoint.spec().url;
+    let port = port.unwrap_or(url.port);
+    match endpoint.addresses().first() {
+        Some(address) => SocketAddr::new(address.ip(), port).to_string(),
+        None => format!("{}:{port}", url.host),
+    }
+}
+
+/// A map of headers in its order, one entry per value.
+fn list(map: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let mut list = Vec::with_capacity(map.len());
+    let mut last = None;
+    for (name, value) in map {
+        last = name.or(last);
+        list.extend(last.clone().map(|name| (name, value)));
+    }
+    list
+}

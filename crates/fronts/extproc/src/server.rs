@@ -1,0 +1,249 @@
+//! Listens, accepts, and ends in good order.
+
+use std::{fmt, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use hyper::{rt::Executor, server::conn::http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Health, Limits, Live,
+    metrics::Metrics,
+    service::{Front, Services},
+};
+
+/// After an error of `accept`, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// HTTP/2 windows: a long prompt should not wait for window updates, and one request not for another.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// How long a peer may take to answer when it is asked whether it is still there.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// `envoy.service.ext_proc.v3.ExternalProcessor`
+    Processing,
+    /// `grpc.health.v1.Health`
+    Health,
+    /// Both.
+    Both,
+}
+
+/// An address that is listened on.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// TLS, or cleartext.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// What is served there.
+    pub serves: Serves,
+}
+
+impl Listener {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// How the server ends once it is told to.
+#[derive(Clone, Copy, Debug)]
+pub struct Shutdown {
+    /// New requests are still served for so long, while health checks say that they should go elsewhere; less if no proxy is
+    /// connected any more.
+    pub lame_duck: Duration,
+    /// Requests under way get so long to end after that.
+    pub drain: Duration,
+}
+
+/// The external processing front.
+pub struct ExtProc {
+    front: Arc<Front>,
+    health: Health,
+    limits: Limits,
+}
+
+impl fmt::Debug for ExtProc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExtProc").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl ExtProc {
+    /// A server that does what `live` says at the time of each request, with metrics in `registry`.
+    pub fn new(live: Arc<ArcSwap<Live>>, health: Health, limits: Limits, registry: &mut Registry) -> Self {
+        let metrics = Arc::new(Metrics::register(registry));
+        Self { front: Arc::new(Front { live, metrics }), health, limits }
+    }
+
+    /// Serves until `shutdown` is cancelled, then ends as `end` says.
+    pub async fn serve(self, listeners: Vec<Listener>, shutdown: CancellationToken, end: Shutdown) {
+        let proxies = TaskTracker::new();
+        let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
+        let room = Arc::new(Semaphore::new(self.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let accepting = TaskTracker::new();
+        let tasks = TaskTracker::new();
+        for listener in listeners {
+            // Health checks keep no proxy's request: they do not delay the end.
+            let connections = if listener.serves == Serves::Health { TaskTracker::new() } else { proxies.clone() };
+            let acceptor = Acceptor {
+                services: Services::new(&self.front, &self.health, listener.serves, &self.limits),
+                limits: self.limits,
+                metrics: Arc::clone(&self.front.metrics),
+                room: Arc::clone(&room),
+                connections,
+                tasks: tasks.clone(),
+                closing: closing.clone(),
+                cut: cut.clone(),
+            };
+            accepting.spawn(acceptor.run(listener));
+        }
+        accepting.close();
+        shutdown.cancelled().await;
+        self.health.drain();
+        proxies.close();
+        let _ = timeout(end.lame_duck, proxies.wait()).await;
+        closing.cancel();
+        accepting.wait().await;
+        tasks.close();
+        if timeout(end.drain, proxies.wait()).await.is_err() {
+            tracing::warn!(connections = proxies.len(), "external processing streams did not end in time; breaking them off");
+        }
+        cut.cancel();
+        proxies.wait().await;
+        tasks.wait().await;
+    }
+}
+
+#[derive(Clone)]
+struct Acceptor {
+    services: Services,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    room: Arc<Semaphore>,
+    connections: TaskTracker,
+    /// Everything that connections start.
+    tasks: TaskTracker,
+    /// No new requests.
+    closing: CancellationToken,
+    /// Nothing any more.
+    cut: CancellationToken,
+}
+
+/// Runs a connection's streams as tasks that somebody waits for, and that end when everything is cut.
+#[derive(Clone)]
+struct Tasks {
+    tracker: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, task: F) {
+        let cut = self.cut.clone();
+        self.tracker.spawn(async move { cut.run_until_cancelled_owned(task).await });
+    }
+}
+
+impl Acceptor {
+    async fn run(self, listener: Listener) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return,
+                accepted = self.accept(&listener.socket) => accepted,
+            };
+            match accepted {
+                Some((permit, stream, address)) => {
+                    let task = self.clone().connection(permit, stream, address, listener.tls.clone());
+                    self.connections.spawn(task);
+                }
+                None => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    /// The next connection, once there is room for it.
+    async fn accept(&self, socket: &TcpListener) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+        let permit = Arc::clone(&self.room).acquire_owned().await.ok()?;
+        match socket.accept().await {
+            Ok((stream, address)) => Some((permit, stream, address)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                None
+            }
+        }
+    }
+
+    async fn connection(
+        self,
+        permit: OwnedSemaphorePermit,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+    ) {
+        self.metrics.connections.inc();
+        if let Err(error) = self.talk(stream, tls).await {
+            tracing::debug!(%address, %error, "a proxy's connection ended in error");
+        }
+        self.metrics.connections.dec();
+        drop(permit);
+    }
+
+    async fn talk(
+        &self,
+        stream: TcpStream,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        stream.set_nodelay(true)?;
+        match tls {
+            None => self.drive(stream).await,
+            Some(config) => {
+                let stream = tokio::select! {
+                    stream = timeout(self.limits.handshake, TlsAcceptor::from(config).accept(stream)) => stream??,
+                    () = self.closing.cancelled() => return Ok(()),
+                };
+                self.drive(stream).await
+            }
+        }
+    }
+
+    async fn drive(&self, io: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut builder = http2::Builder::new(Tasks { tracker: self.tasks.clone(), cut: self.cut.clone() });
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(self.limits.keep_alive)
+            .keep_alive_timeout(PING_TIMEOUT);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), self.services.clone()));
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = self.closing.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            ended = connection => Ok(ended?),
+            () = self.cut.cancelled() => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! One stream: what comes in is answered by the task that reads it.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use arc_swap::ArcSwap;
+use futures_util::Stream;
+use http::HeaderValue;
+use tonic::{Code, Status, Streaming};
+use weir_protocol_extproc::{Closed, Exchange, Output};
+
+use crate::{
+    Live,
+    metrics::Metrics,
+    proto::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse, processing_request::Request},
+    request::Session,
+    wire,
+};
+
+/// A stream, from the proxy's first message to the end.
+pub(crate) struct Process {
+    inbound: Streaming<ProcessingRequest>,
+    live: Arc<ArcSwap<Live>>,
+    metrics: Arc<Metrics>,
+    /// There from the first message on.
+    under_way: Option<UnderWay>,
+    over: bool,
+}
+
+struct UnderWay {
+    exchange: Exchange,
+    session: Session,
+    id: HeaderValue,
+}
+
+impl Process {
+    pub(crate) fn new(inbound: Streaming<ProcessingRequest>, live: Arc<ArcSwap<Live>>, metrics: Arc<Metrics>) -> Self {
+        metrics.in_flight.inc();
+        Self { inbound, live, metrics, under_way: None, over: false }
+    }
+
+    /// Takes one message.
+    fn take(&mut self, message: ProcessingRequest) -> Result<(), Status> {
+        if self.under_way.is_none() {
+            self.under_way = Some(self.begin(&message)?);
+        }
+        let Some(under_way) = &mut self.under_way else { return Ok(()) };
+        under_way.take(message)
+    }
+
+    fn begin(&self, message: &ProcessingRequest) -> Result<UnderWay, Status> {
+        if message.observability_mode {
+            return Err(Status::failed_precondition("in observability mode nobody would do what is answered here"));
+        }
+        let modes =
+            wire::modes(message.protocol_config.as_ref()).map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let session = Session::new(self.live.load_full(), Arc::clone(&self.metrics));
+        let exchange = Exchange::new(modes, session.max_body_bytes());
+        Ok(UnderWay { exchange, session, id: HeaderValue::from_static("-") })
+    }
+
+    /// The next answer, if there is one.
+    fn next(&mut self) -> Option<ProcessingResponse> {
+        self.under_way.as_mut()?.next()
+    }
+
+    fn end(&mut self, how: Closed) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.exchange.close(how);
+            while under_way.next().is_some() {}
+        }
+        self.over = true;
+    }
+
+    fn fail(&mut self, status: Status) -> Status {
+        tracing::warn!(error = status.message(), "a proxy's stream was refused");
+        self.over = true;
+        match self.under_way.take() {
+            Some(mut under_way) => under_way.session.violated(),
+            None => self.metrics.violated(),
+        }
+        status
+    }
+}
+
+impl UnderWay {
+    fn take(&mut self, message: ProcessingRequest) -> Result<(), Status> {
+        let Self { exchange, session, id } = self;
+        let metadata = message.metadata_context.as_ref();
+        let taken = match message.request {
+            Some(Request::RequestHeaders(headers)) => {
+                session.hint(metadata);
+                let (headers, end_of_stream) = wire::headers(headers);
+                *id = match headers.request_id() {
+                    Some(id) => id.clone(),
+                    None => {
+                        let new = new_id();
+                        exchange.set_request_id(new.clone());
+                        new
+                    }
+                };
+                let wanted = session.begin(&headers, id);
+                exchange.request_headers(headers, end_of_stream, wanted)
+            }
+            Some(Request::RequestBody(body)) => {
+                session.hint(metadata);
+                exchange.request_body(body.body, body.end_of_stream)
+            }
+            Some(Request::RequestTrailers(_)) => {
+                session.hint(metadata);
+                exchange.request_trailers()
+            }
+            Some(Request::ResponseHeaders(headers)) => {
+                let (headers, end_of_stream) = wire::headers(headers);
+                let set = session.response_headers(&headers, end_of_stream, metadata);
+                exchange.response_headers(end_of_stream, set)
+            }
+            Some(Request::ResponseBody(body)) => {
+                session.response_body(&body.body);
+                exchange.response_body(body.body, body.end_of_stream)
+            }
+            Some(Request::ResponseTrailers(_)) => exchange.response_trailers(),
+            // Messages of newer versions, such as window updates, need no answer.
+            None => Ok(()),
+        };
+        taken.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if exchange.is_too_large() {
+            exchange.refuse(session.too_large());
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<ProcessingResponse> {
+        loop {
+            match self.exchange.poll()? {
+                Output::Answer(answer) => return Some(wire::response(answer)),
+                Output::Route => match self.session.route(&self.exchange.request(), &self.id) {
+                    Ok(decision) => self.exchange.decided(decision),
+                    Err(refused) => self.exchange.refuse(refused),
+                },
+                Output::Done(completion) => self.session.finish(completion),
+            }
+        }
+    }
+}
+
+impl Stream for Process {
+    type Item = Result<ProcessingResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if this.over {
+                return Poll::Ready(None);
+            }
+            if let Some(answer) = this.next() {
+                return Poll::Ready(Some(Ok(answer)));
+            }
+            if this.under_way.as_ref().is_some_and(|one| one.exchange.is_over()) {
+                this.end(Closed::ByProxy);
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(Pin::new(&mut this.inbound).poll_next(cx)) {
+                Some(Ok(message)) => {
+                    if let Err(status) = this.take(message) {
+                        return Poll::Ready(Some(Err(this.fail(status))));
+                    }
+                }
+                Some(Err(status)) if matches!(status.code(), Code::Cancelled | Code::Unknown) => this.end(Closed::ByProxy),
+                Some(Err(status)) => {
+                    // What the proxy sent could not be read, such as a message above the limit: it is told.
+                    this.end(Closed::Broken);
+                    return Poll::Ready(Some(Err(status)));
+                }
+                None => this.end(Closed::ByProxy),
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.over {
+            self.end(Closed::ByProxy);
+        }
+        self.metrics.in_flight.dec();
+    }
+}
+
+/// A new id for a request.
+fn new_id() -> HeaderValue {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
