@@ -154,6 +154,10 @@ def kept_apart(definitions: dict) -> set[str]:
 POINTS = {
     "filter": "Filters remove candidates", "scorer": "Scorers give each candidate 0 to 1", "picker": "Pickers choose by the sums",
     "profile-handler": "Profile handlers choose profiles", "data-producer": "Producers find facts about a request",
+    "request-header": "Header processors read a request's headers", "screener": "Screeners narrow the candidates of all profiles",
+    "admission": "Admitters let requests pass or refuse them", "decider": "Deciders split requests over several workers",
+    "pre-request": "Plugins that learn of decisions", "response-header": "Plugins that add headers to responses",
+    "reporter": "Reporters make a number of the tokens used",
     "data-source": "Sources bring facts about endpoints", "extractor": "Extractors read what sources bring", "parser": "Parsers read requests",
     "flow-control": "Flow control",
 }
@@ -204,6 +208,93 @@ def plugins(types: dict) -> str:
             if rows := parameters(schema, schema.get("$defs", {})):
                 page.append("| parameter | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n")
     return "\n".join(page)
+
+
+TEST = re.compile(r"#\[test\]\s*fn (\w+)\(\) \{(.*?)(?=\n    #\[test\]|\n#\[test\]|\Z)", re.S)
+
+
+# Plugins that are the same code with the same parameters.
+SAME = {
+    "multicluster-approx-prefix-cache-producer": "approx-prefix-cache-producer",
+    "multicluster-prefix-cache-scorer": "prefix-cache-scorer",
+    "multicluster-session-affinity-filter": "session-affinity-scorer",
+    "session-affinity-filter": "session-affinity-scorer",
+}
+
+
+def tests_of_plugins(types: dict) -> dict[str, list[tuple[str, str]]]:
+    """For each plugin type its tests: names and texts. A test belongs to the types that its file names."""
+    found: dict[str, list[tuple[str, str]]] = {name: [] for name in types}
+    for path in sorted(ROOT.glob("crates/**/src/**/*.rs")):
+        text = path.read_text(encoding="utf-8")
+        begin = 0 if path.name == "tests.rs" else text.find("#[cfg(test)]\nmod tests {")
+        tests = TEST.findall(text[begin:]) if begin >= 0 else []
+        if not tests:
+            continue
+        where = path.relative_to(ROOT).as_posix()
+        # What stands before the first test is used by all of them.
+        shared = text[begin:].split("#[test]", 1)[0]
+        mine = [name for name in types if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)]
+        for name in mine:
+            found[name] += [(f"{where} `{test}`", body) for test, body in tests]
+            found[name].append((where, shared))
+    for path in sorted((ROOT / "testdata/state").glob("*")):
+        text = path.read_text(encoding="utf-8")
+        for name in types:
+            if re.search(rf"type\"?: \"?{re.escape(name)}(?![\w-])", text):
+                found[name].append((path.relative_to(ROOT).as_posix(), text))
+    for name, same in SAME.items():
+        found[name] += found[same]
+    return found
+
+
+def leaves(schema: dict, definitions: dict, before: str = "") -> list[tuple[str, str]]:
+    """Parameters that have no parameters of their own, with what the schema says of them."""
+    rows = []
+    for field, inner in schema.get("properties", {}).items():
+        inner = inner if isinstance(inner, dict) else {}
+        about = inner.get("description", "")
+        target, path = inner, before + field
+        for _ in range(4):
+            if name := reference(target):
+                target = definitions.get(name, {})
+            elif "items" in target:
+                target, path = target["items"], path + "[]"
+            else:
+                break
+            about = about or target.get("description", "")
+        deeper = leaves(target, definitions, path + ".") if "properties" in target else []
+        rows += deeper or [(path, about)]
+    return rows
+
+
+UNTESTED = re.compile(r"Ignored|Deprecated|Not yet active|Default: |Only the old scorer|Its name in messages|has no effect", re.I)
+
+
+def plugin_tests(types: dict) -> str:
+    tests = tests_of_plugins(types)
+    page = [
+        NOTICE + "# Tests of plugins\n",
+        "For every plugin and every parameter the tests that set it: unit tests beside the plugin, and decisions on paper that "
+        "`weir explain --state` runs. A parameter that no test sets fails the build of this page, unless its plugin is not yet "
+        "active or it is documented to have no effect.\n",
+        "| plugin | parameter | tests |", "|---|---|---|",
+    ]
+    missing = []
+    for name, one in types.items():
+        rows = leaves(one["parameters"], one["parameters"].get("$defs", {}))
+        if not rows:
+            page.append(f"| `{name}` | | {len(tests[name])} |")
+        for parameter, about in rows:
+            word = parameter.replace("[]", "").rsplit(".", 1)[-1]
+            using = [test for test, body in tests[name] if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", body)]
+            if not using and one["active"] and not UNTESTED.search(about):
+                missing.append(f"{name}: {parameter}")
+            shown = "; ".join(using[:3]) + (f"; and {len(using) - 3} more" if len(using) > 3 else "")
+            page.append(f"| `{name}` | `{parameter}` | {shown or ('not yet active' if not one['active'] else 'no effect')} |")
+    if missing:
+        sys.exit("no test sets these parameters:\n  " + "\n  ".join(missing))
+    return "\n".join(page) + "\n"
 
 
 REASON = re.compile(
@@ -325,6 +416,7 @@ def main() -> int:
         "state.md": state(json.loads(output("schema", "--state"))),
         "command-line.md": command_line(),
         "plugins.md": plugins(json.loads(output("schema", "--plugins"))),
+        "plugin-tests.md": plugin_tests(json.loads(output("schema", "--plugins"))),
         "metrics.md": metrics(),
         "headers.md": headers(),
         "reasons.md": reasons(),

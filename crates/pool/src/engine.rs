@@ -35,6 +35,8 @@ pub struct Scrape {
     pub num_blocks: Option<u32>,
     /// Adapters.
     pub lora: Option<LoraState>,
+    /// Further numbers, in the order in which the configuration lists them.
+    pub custom: Vec<Option<f64>>,
 }
 
 /// The newest known numbers of one engine. Written by the scraper, read by everybody.

@@ -82,6 +82,9 @@ pub struct CaseEndpoint {
     /// What this router has in flight there.
     #[serde(default)]
     pub in_flight: CaseInFlight,
+    /// Numbers by name: custom metrics, as `Rate/core-metrics-extractor`, and what other sources bring.
+    #[serde(default)]
+    pub numbers: BTreeMap<String, f64>,
     /// What producers would find, by `dataType/producerName`; it replaces what they do find.
     #[serde(default)]
     pub attributes: BTreeMap<String, Params>,

@@ -248,8 +248,13 @@ fn a_path_that_is_not_parsed_is_routed_by_load() {
 
 #[test]
 fn an_admitter_refuses_with_its_own_status() {
-    let fixture =
-        fixture(2, Some("plugins: [{type: probabilistic-admitter, parameters: {power: 1, k: 1000}}, {type: queue-scorer}]"));
+    let fixture = fixture(
+        2,
+        Some(
+            "plugins: [{type: probabilistic-admitter, parameters: {power: 1, k: 1000}}, {type: concurrency-detector}, {type: \
+             queue-scorer}]\nflowControl: {saturationDetector: {pluginRef: concurrency-detector}}",
+        ),
+    );
     for endpoint in &fixture.pool.snapshot().endpoints {
         endpoint.engine.record(&Scrape { waiting: Some(9), ..Scrape::default() }, 0, fixture.router.now());
     }
@@ -272,4 +277,15 @@ fn if_available_wants_an_endpoint_that_holds_the_prompt() {
     let first = route(&fixture.router, "r", &body).unwrap();
     let again = fixture.router.route(&head("r", &headers), &body).unwrap();
     assert_eq!(name(&first), name(&again));
+}
+
+#[test]
+fn a_saturated_pool_sheds_what_may_be_shed() {
+    let fixture = fixture(1, None);
+    let headers = HeaderMap::new();
+    let shed = RequestHead { priority: -1, ..head("r", &headers) };
+    let refusal = fixture.router.route(&shed, &chat("m", "hello")).unwrap_err();
+    assert_eq!((refusal.outcome.status, refusal.outcome.reason), (429, Reason::RejectedSaturated));
+    assert!(refusal.message.contains("saturated"), "nothing is known of the endpoint, so it counts as full: {}", refusal.message);
+    assert!(route(&fixture.router, "r", &chat("m", "hello")).is_ok());
 }

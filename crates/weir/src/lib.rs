@@ -21,7 +21,15 @@ use std::{io::Write as _, process::ExitCode};
 use clap::Parser as _;
 use weir_plan::Registry;
 
+/// What plugins are written with.
+pub use {weir_api as api, weir_plan as plan, weir_pool as pool, weir_router as router};
+
 use crate::cli::{Cli, Command};
+
+/// Adds the plugin types that the program has by itself.
+pub fn register_plugins(registry: &mut Registry) {
+    weir_schedule::register(registry);
+}
 
 /// Runs the program with the process's arguments. `extra_plugins` may add plugin types, or replace them.
 pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
@@ -33,7 +41,7 @@ pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
         }
     };
     let mut registry = Registry::default();
-    weir_schedule::register(&mut registry);
+    register_plugins(&mut registry);
     extra_plugins(&mut registry);
     let result = match cli.command {
         Command::Schema(arguments) => commands::schema(&arguments, &registry),

@@ -27,9 +27,9 @@ pub use self::{
     error::PickError,
     plan::{InFlightPolicy, MetricsSource, Named, Plan, Profile, Scored},
     plugin::{
-        Admitter, EngineSpec, Filter, HeaderProcessor, Outgoing, Parts, Picker, PreRequest, Producer, ProfileHandler,
+        Admitter, Decider, EngineSpec, Filter, HeaderProcessor, Outgoing, Parts, Picker, PreRequest, Producer, ProfileHandler,
         ProfileResult, PromptSink, PromptStream, Report, Reporter, ResponseHeaders, SaturationDetector, Scorer, Scores, Screener,
-        Served, SourceConfig, Told, TopologyLabels,
+        Served, SourceConfig, Told, TopologyLabels, UsageLimits,
     },
     registry::{
         Deprecation, Draft, ExtensionPoint, Need, Offer, Payload, PluginContext, PluginType, Reference, Registry, Stability,

@@ -6,7 +6,7 @@ use weir_api::Diagnostic;
 
 use crate::{
     Admitter, Columns, DataSet, Effective, EngineSpec, Filter, HeaderProcessor, Picker, PreRequest, Producer, ProfileHandler,
-    Reporter, ResponseHeaders, SaturationDetector, Scorer, Screener,
+    Reporter, ResponseHeaders, SaturationDetector, Scorer, Screener, UsageLimits,
 };
 
 /// A plugin and the name of its instance.
@@ -118,6 +118,8 @@ pub struct Plan {
     pub header_processors: Vec<Named<Arc<dyn HeaderProcessor>>>,
     /// What says how full the pool is.
     pub detector: Option<Named<Arc<dyn SaturationDetector>>>,
+    /// How much of the pool each priority may fill.
+    pub usage_limits: Option<Named<Arc<dyn UsageLimits>>>,
     /// In the order of the file.
     pub screeners: Vec<Named<Arc<dyn Screener>>>,
     /// In the order of the file.

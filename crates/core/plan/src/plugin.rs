@@ -59,6 +59,19 @@ pub trait Scorer: Send + Sync {
     fn score(&self, request: &RequestView<'_>, view: &PoolView<'_>, out: &mut [f64]);
 }
 
+/// Decides whether a request is served by several workers.
+pub trait Decider: Send + Sync {
+    /// Whether the stage that this decider is asked about gets a worker of its own. `chosen`: the worker that was chosen before, as its
+    /// place in the snapshot.
+    fn splits(&self, request: &RequestView<'_>, view: &PoolView<'_>, chosen: Option<u32>) -> bool;
+}
+
+/// Says how much of a pool requests of each priority may fill.
+pub trait UsageLimits: Send + Sync {
+    /// Adds one ceiling per priority to `out`: the saturation from which its requests wait. `priorities`: highest first.
+    fn ceilings(&self, priorities: &[i32], saturation: f64, out: &mut Vec<f64>);
+}
+
 /// Scored candidates, as a picker sees them.
 #[derive(Clone, Copy, Debug)]
 pub struct Scores<'a> {
@@ -95,6 +108,10 @@ pub trait ProfileHandler: Send + Sync {
     /// The endpoint (as its place in the snapshot) near which those profiles should choose that run now.
     fn peer(&self, results: &[ProfileResult]) -> Option<u32> {
         let _ = results;
+        None
+    }
+    /// The profile of prefill workers, if there is one; otherwise the one named `prefill` counts.
+    fn prefill(&self) -> Option<usize> {
         None
     }
 }
@@ -299,6 +316,10 @@ pub struct Parts {
     pub admitter: Option<Arc<dyn Admitter>>,
     /// Saturation detector.
     pub detector: Option<Arc<dyn SaturationDetector>>,
+    /// Decider.
+    pub decider: Option<Arc<dyn Decider>>,
+    /// Limits of priorities.
+    pub usage_limits: Option<Arc<dyn UsageLimits>>,
     /// Filter.
     pub filter: Option<Arc<dyn Filter>>,
     /// Scorer.

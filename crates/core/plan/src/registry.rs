@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::de::DeserializeOwned;
 use weir_api::{Diagnostic, Diagnostics, Params, Severity};
 
-use crate::{Column, Columns, DataKey, Parts, PromptStream, TopologyLabels};
+use crate::{Column, Columns, DataKey, Decider, Parts, PromptStream, TopologyLabels};
 
 /// How settled a plugin type is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +249,7 @@ pub struct Wiring<'a> {
     pub(crate) own_name: &'a str,
     pub(crate) columns: &'a Columns,
     pub(crate) prompt_streams: &'a [(String, Arc<dyn PromptStream>)],
+    pub(crate) deciders: &'a [(String, Arc<dyn Decider>)],
     pub(crate) topologies: &'a [(String, Arc<TopologyLabels>)],
     pub(crate) profiles: &'a [String],
 }
@@ -282,6 +283,11 @@ impl Wiring<'_> {
     /// The token producer of this name.
     pub fn prompt_stream(&self, producer: &str) -> Option<Arc<dyn PromptStream>> {
         self.prompt_streams.iter().find(|(name, _)| name == producer).map(|(_, stream)| Arc::clone(stream))
+    }
+
+    /// The decider of this name.
+    pub fn decider(&self, name: &str) -> Option<Arc<dyn Decider>> {
+        self.deciders.iter().find(|(one, _)| one == name).map(|(_, decider)| Arc::clone(decider))
     }
 
     /// The labels that the extractor of this name looks at.

@@ -11,14 +11,21 @@ use weir_pool::{Endpoint, EndpointSpec, EndpointState, EndpointUrl, Time};
 use weir_protocol::{Api, Scanned, scan};
 use weir_schedule::{Scratch, produce, register, run};
 
-/// Three scorers as in llm-d's default document, and a fourth.
+/// llm-d's optimized baseline.
 const CONFIG: &str = "apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
 plugins:
 - type: queue-scorer
 - type: kv-cache-utilization-scorer
-- type: running-requests-size-scorer
 - type: prefix-cache-scorer
+- type: no-hit-lru-scorer
+schedulingProfiles:
+- name: default
+  plugins:
+  - {pluginRef: queue-scorer, weight: 2}
+  - {pluginRef: kv-cache-utilization-scorer, weight: 2}
+  - {pluginRef: prefix-cache-scorer, weight: 3}
+  - {pluginRef: no-hit-lru-scorer, weight: 2}
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {

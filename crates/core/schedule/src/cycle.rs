@@ -109,7 +109,8 @@ pub fn run(
     let Some(primary) = scratch.targets(profile).first().copied() else {
         return Err(scratch.results().get(profile).and_then(|one| one.error.clone()).unwrap_or_else(nothing));
     };
-    scratch.prefill = plan.profiles.iter().position(|one| one.name == "prefill").filter(|place| *place != profile);
+    let named = || plan.profiles.iter().position(|one| one.name == "prefill");
+    scratch.prefill = handler.prefill().or_else(named).filter(|place| *place != profile);
     Ok(Picked { primary, profile })
 }
 

@@ -3,7 +3,7 @@
 mod by_label;
 mod endpoint_attribute;
 mod header_testing;
-mod label_selector;
+pub(crate) mod label_selector;
 mod prefix_cache_affinity;
 mod role;
 mod slo_headroom_tier;

@@ -2,6 +2,8 @@
 //!
 //! The OpenAI parser does its work outside the plan: requests are read before a plan is chosen.
 
+mod flow;
+mod precise_prefix;
 mod predicted_latency;
 
 use serde_json::{Map, Value};
@@ -14,7 +16,6 @@ type Anything = Map<String, Value>;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
     let parser: &[ExtensionPoint] = &[ExtensionPoint::Parser];
-    let flow: &[ExtensionPoint] = &[ExtensionPoint::FlowControl];
     let mut all = vec![beta::<NoParameters>(
         "openai-parser",
         parser,
@@ -29,9 +30,6 @@ pub(crate) fn plugins() -> Vec<PluginType> {
             ("anthropic-parser", parser, "Reads Anthropic requests."),
             ("vllmhttp-parser", parser, "Reads vLLM's token-in, token-out requests."),
             ("passthrough-parser", parser, "Takes every request that no other parser takes."),
-            ("fcfs-ordering-policy", flow, "First come, first served."),
-            ("global-strict-fairness-policy", flow, "The best request of all flows goes first."),
-            ("static-usage-limit-policy", flow, "One limit for all priorities."),
         ]
         .map(|(name, points, summary)| PluginType {
             active: false,
@@ -39,6 +37,8 @@ pub(crate) fn plugins() -> Vec<PluginType> {
         }),
     );
     all.push(predicted_latency::plugin());
+    all.extend(precise_prefix::plugins());
+    all.extend(flow::plugins());
     all
 }
 
@@ -55,10 +55,26 @@ mod tests {
             inactive,
             [
                 "anthropic-parser",
+                "dcgm-data-source",
+                "dcgm-extractor",
+                "edf-ordering-policy",
                 "fcfs-ordering-policy",
                 "global-strict-fairness-policy",
+                "k8s-notification-source",
+                "multicluster-file-discovery",
+                "multicluster-metrics-data-source",
+                "multicluster-metrics-extractor",
                 "passthrough-parser",
+                "precise-prefix-cache-producer",
+                "precise-prefix-cache-scorer",
                 "predicted-latency-producer",
+                "priority-holdback-policy",
+                "priority-then-time-eviction-order-policy",
+                "program-aware-fairness",
+                "round-robin-fairness-policy",
+                "sheddable-eviction-filter",
+                "slo-deadline-ordering-policy",
+                "soft-reflective-ceiling-policy",
                 "static-usage-limit-policy",
                 "vllmhttp-parser",
             ]
@@ -68,8 +84,8 @@ mod tests {
     #[test]
     fn they_take_any_parameters() {
         let plan =
-            crate::testing::compile("plugins:\n- {type: fcfs-ordering-policy, parameters: {other: [1]}}\n- type: queue-scorer\n")
+            crate::testing::compile("plugins:\n- {type: passthrough-parser, parameters: {other: [1]}}\n- type: queue-scorer\n")
                 .unwrap();
-        assert!(plan.inactive().any(|one| one == "fcfs-ordering-policy/fcfs-ordering-policy"));
+        assert!(plan.inactive().any(|one| one == "passthrough-parser/passthrough-parser"));
     }
 }

@@ -16,6 +16,8 @@
 mod admitter;
 mod cycle;
 mod declare;
+mod disagg;
+mod expression;
 mod filter;
 mod handler;
 mod header_processor;
@@ -23,8 +25,11 @@ mod inactive;
 mod numbers;
 mod picker;
 mod producer;
+mod reporter;
+mod response;
 mod saturation;
 mod scorer;
+mod screener;
 mod session_affinity;
 mod source;
 #[cfg(test)]
@@ -46,7 +51,12 @@ pub fn register(registry: &mut Registry) {
         handler::plugins(),
         producer::plugins(),
         session_affinity::plugins().into(),
+        disagg::plugins(),
+        expression::plugins(),
+        reporter::plugins(),
+        response::plugins(),
         saturation::plugins(),
+        screener::plugins(),
         topology::plugins(),
         source::plugins(),
         inactive::plugins(),

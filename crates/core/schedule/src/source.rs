@@ -1,10 +1,17 @@
 //! Sources of facts about endpoints, as configuration: who scrapes reads it.
 
 mod core_metrics;
+mod elsewhere;
 mod metrics;
+mod models;
+mod notifications;
 
 use weir_plan::PluginType;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
-    vec![metrics::plugin(), core_metrics::plugin()]
+    let mut all = vec![metrics::plugin(), core_metrics::plugin()];
+    all.extend(models::plugins());
+    all.extend(notifications::plugins());
+    all.extend(elsewhere::plugins());
+    all
 }

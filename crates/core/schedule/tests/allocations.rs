@@ -26,6 +26,20 @@ plugins:
 - type: active-request-scorer
 - type: load-aware-scorer
 - type: token-load-scorer
+- {type: context-length-aware, parameters: {enableFiltering: true}}
+- {type: utilization-filter, parameters: {conditions: [{metric: waiting-queue, maxValue: 9}, {metric: active-requests, maxValue: 9}]}}
+- type: prefix-cache-affinity-filter
+- type: slo-headroom-tier-filter
+- {type: endpoint-attribute-filter, parameters: {attribute: Rate, algorithm: {type: threshold, threshold: {operator: LessThan, value: 10}}}}
+- {type: endpoint-attribute-scorer, parameters: {attributeKey: Rate, algorithm: {type: linear_lower_is_better}}}
+- {type: header-label-affinity-scorer, parameters: {headerName: x-role, labelKey: llm-d.ai/role}}
+- type: latency-scorer
+- type: mm-embeddings-cache-scorer
+- type: topology-affinity-filter
+- type: topology-affinity-scorer
+- type: multicluster-queue-scorer
+- type: utilization-detector
+- type: concurrency-detector
 - {type: PICKER, parameters: {maxNumOfEndpoints: COUNT}}
 ";
 
@@ -35,6 +49,7 @@ fn endpoint(i: u16) -> Arc<Endpoint> {
     let endpoint = Endpoint::with_serial(spec, i.into());
     let lora = Some(LoraState { active: vec!["a".to_owned()], waiting: Vec::new(), max: 2 });
     endpoint.engine.record(&Scrape { lora, ..Scrape::default() }, 0, Time::ZERO);
+    endpoint.numbers.set("Rate/core-metrics-extractor", Some(f64::from(i % 7)));
     Arc::new(endpoint)
 }
 
@@ -51,6 +66,7 @@ fn deciding_allocates_nothing(picker: &str, count: &str, endpoints: u16) {
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{}\n"}}]}}"#, "word ".repeat(2_000));
     let mut headers = HeaderMap::new();
     headers.insert("x-session-id", "s".parse().unwrap());
+    headers.insert("x-role", "both".parse().unwrap());
     let (mut scanned, mut attributes, mut scratch) = (Scanned::default(), Attributes::default(), Scratch::default());
     let mut random = Rng::with_seed(1);
     let mut outgoing = Outgoing::default();

@@ -244,6 +244,9 @@ fn fill(one: &CaseEndpoint, endpoint: &Endpoint, in_flight: &mut Vec<Charge>, no
         endpoint.health.probe_failed();
     }
     endpoint.set_models(one.models.clone());
+    for (name, number) in &one.numbers {
+        endpoint.numbers.set(name, Some(*number));
+    }
     let load = one.in_flight;
     if load.requests > MOST_IN_FLIGHT || (load.requests == 0 && load.tokens > 0) {
         notes.push(one.name.error(format!("inFlight.requests must be between 1 and {MOST_IN_FLIGHT} if there are tokens")));
@@ -259,6 +262,7 @@ fn fill(one: &CaseEndpoint, endpoint: &Endpoint, in_flight: &mut Vec<Charge>, no
             block_size_tokens: metrics.block_size_tokens,
             num_blocks: metrics.num_blocks,
             lora: lora.map(|lora| LoraState { active: lora.active.clone(), waiting: lora.waiting.clone(), max: lora.max }),
+            custom: Vec::new(),
         };
         let age = Duration::from_millis(metrics.age_ms).min(NOW);
         endpoint.engine.record(&scrape, endpoint.ledger.requests(), Time::ZERO + (NOW - age));

@@ -29,6 +29,8 @@ pub struct EngineMapping {
     pub cache_block_size: Option<FamilySpec>,
     /// Number of blocks, as a number of its own.
     pub cache_num_blocks: Option<FamilySpec>,
+    /// Further numbers by name, at most 32.
+    pub custom: Vec<(String, FamilySpec)>,
 }
 
 impl EngineMapping {

@@ -19,13 +19,19 @@ enum Role {
 }
 
 const ROLES: usize = 7;
+/// Most custom numbers of one engine; their places follow those of the roles.
+const MAX_CUSTOM: usize = 32;
+const PLACES: usize = ROLES + MAX_CUSTOM;
+
+const LORA: usize = Role::Lora as usize;
 
 /// One series to look for. Two roles may want the same family with other labels.
 #[derive(Debug)]
 struct Wanted {
     family: Vec<u8>,
     labels: Vec<(Vec<u8>, Vec<u8>)>,
-    role: Role,
+    /// Its role, or behind the roles the place of a custom number.
+    place: usize,
 }
 
 /// What to look for, arranged so that most lines are passed over after their first bytes.
@@ -38,6 +44,7 @@ pub(crate) struct Scanner {
     next: [bool; 256],
     block_size_label: Option<Vec<u8>>,
     num_blocks_label: Option<Vec<u8>>,
+    custom: usize,
 }
 
 /// The best series so far for one role.
@@ -59,12 +66,13 @@ impl Scanner {
             (&mapping.cache_block_size, Role::BlockSize),
             (&mapping.cache_num_blocks, Role::NumBlocks),
         ];
+        let roles = roles.into_iter().filter_map(|(spec, role)| Some((spec.as_ref()?, role as usize)));
+        let custom = mapping.custom.iter().take(MAX_CUSTOM).zip(ROLES..).map(|((_, spec), place)| (spec, place));
         let wanted: Vec<Wanted> = roles
-            .into_iter()
-            .filter_map(|(spec, role)| {
-                let spec = spec.as_ref()?;
+            .chain(custom)
+            .map(|(spec, place)| {
                 let labels = spec.labels.iter().map(|(name, value)| (name.clone().into(), value.clone().into())).collect();
-                Some(Wanted { family: spec.family.clone().into(), labels, role })
+                Wanted { family: spec.family.clone().into(), labels, place }
             })
             .collect();
         let mut prefix = wanted.first().map(|first| first.family.clone()).unwrap_or_default();
@@ -87,6 +95,7 @@ impl Scanner {
             next,
             block_size_label: bytes(&mapping.cache_block_size_label),
             num_blocks_label: bytes(&mapping.cache_num_blocks_label),
+            custom: mapping.custom.len().min(MAX_CUSTOM),
         }
     }
 
@@ -94,7 +103,7 @@ impl Scanner {
         if self.wanted.is_empty() {
             return Scrape::default();
         }
-        let mut found: [Option<Found<'_>>; ROLES] = [None; ROLES];
+        let mut found: [Option<Found<'_>>; PLACES] = [None; PLACES];
         let mut rest = page;
         while !rest.is_empty() {
             let end = memchr(b'\n', rest).unwrap_or(rest.len());
@@ -107,7 +116,7 @@ impl Scanner {
         self.collect(&found)
     }
 
-    fn line<'p>(&self, line: &'p [u8], found: &mut [Option<Found<'p>>; ROLES]) {
+    fn line<'p>(&self, line: &'p [u8], found: &mut [Option<Found<'p>>; PLACES]) {
         // Parsed at most once, however many roles share the family.
         let mut series = None;
         for wanted in &self.wanted {
@@ -122,10 +131,10 @@ impl Scanner {
             {
                 continue;
             }
-            let slot = &mut found[wanted.role as usize];
-            let better = match (&slot, wanted.role) {
+            let slot = &mut found[wanted.place];
+            let better = match (&slot, wanted.place) {
                 (None, _) => true,
-                (Some(old), Role::Lora) => new.value > old.value || old.value.is_nan(),
+                (Some(old), LORA) => new.value > old.value || old.value.is_nan(),
                 (Some(old), _) => new.timestamp > old.timestamp,
             };
             if better {
@@ -134,7 +143,7 @@ impl Scanner {
         }
     }
 
-    fn collect(&self, found: &[Option<Found<'_>>; ROLES]) -> Scrape {
+    fn collect(&self, found: &[Option<Found<'_>>; PLACES]) -> Scrape {
         let count = |role: Role| found[role as usize].and_then(|found| to_count(found.value));
         let info = |name: &Option<Vec<u8>>| {
             let value = label(found[Role::CacheInfo as usize]?.labels, name.as_ref()?)?;
@@ -151,6 +160,7 @@ impl Scanner {
                 waiting: names(label(found.labels, b"waiting_lora_adapters")),
                 max: label(found.labels, b"max_lora").and_then(to_number).and_then(to_count).unwrap_or(0),
             }),
+            custom: found[ROLES..][..self.custom].iter().map(|found| found.map(|found| found.value)).collect(),
         }
     }
 }

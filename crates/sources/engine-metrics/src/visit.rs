@@ -227,6 +227,9 @@ impl Session {
                         self.engine = engine;
                     }
                     self.endpoint.engine.record(&scrape, self.endpoint.ledger.requests(), clock());
+                    for ((name, _), number) in self.engine.mapping().custom.iter().zip(&scrape.custom) {
+                        self.endpoint.numbers.set(name, *number);
+                    }
                     return Ok(Ok(()));
                 }
                 (200, None) => return Ok(Err(NoPage::NoFamilies)),

@@ -95,9 +95,8 @@ fn mappings(source: &MetricsSource) -> Result<EngineMappings, String> {
 }
 
 fn mapping(engine: &EngineSpec) -> Result<EngineMapping, String> {
-    let spec = |text: &Option<String>| {
-        text.as_deref().map(|text| text.parse().map_err(|error| format!("engine `{}`: {error}", engine.name))).transpose()
-    };
+    let parse = |text: &str| text.parse().map_err(|error| format!("engine `{}`: {error}", engine.name));
+    let spec = |text: &Option<String>| text.as_deref().map(parse).transpose();
     Ok(EngineMapping {
         name: engine.name.clone(),
         path: None,
@@ -110,6 +109,7 @@ fn mapping(engine: &EngineSpec) -> Result<EngineMapping, String> {
         cache_num_blocks_label: engine.cache_num_blocks_label.clone(),
         cache_block_size: spec(&engine.cache_block_size)?,
         cache_num_blocks: spec(&engine.cache_num_blocks)?,
+        custom: engine.custom.iter().map(|(name, text)| Ok((name.clone(), parse(text)?))).collect::<Result<_, String>>()?,
     })
 }
 

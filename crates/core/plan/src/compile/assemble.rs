@@ -6,7 +6,7 @@ use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig, Spanned};
 
 use crate::{
     Columns, CompileOptions, DataKey, DataSet, Effective, ExtensionPoint, Named, Parts, Plan, Profile, PromptStream,
-    SaturationDetector, Scored, Wiring,
+    SaturationDetector, Scored, UsageLimits, Wiring,
     compile::{
         data_layer::data_layer,
         effective,
@@ -88,6 +88,7 @@ pub(super) fn assemble(
         handler: named(handler, handler.parts.handler.as_ref())?,
         header_processors: in_file_order(&built, &order, |parts| parts.header_processor.as_ref()),
         detector,
+        usage_limits: usage_limits(config, &built),
         screeners,
         admitters,
         reporters: in_file_order(&built, &order, |parts| parts.reporter.as_ref()),
@@ -208,13 +209,21 @@ fn build(
     let mut built: Vec<Built> = Vec::with_capacity(list.len());
     let mut prompt_streams: Vec<(String, Arc<dyn PromptStream>)> = Vec::new();
     let mut topologies = Vec::new();
+    let mut deciders = Vec::new();
     let mut failed = false;
     for place in order {
         let Some(instance) = list.get_mut(*place).and_then(Option::take) else { continue };
-        let wiring =
-            Wiring { own_name: &instance.name, columns, prompt_streams: &prompt_streams, topologies: &topologies, profiles };
+        let wiring = Wiring {
+            own_name: &instance.name,
+            columns,
+            prompt_streams: &prompt_streams,
+            topologies: &topologies,
+            deciders: &deciders,
+            profiles,
+        };
         match (instance.draft.build)(&wiring) {
             Ok(parts) => {
+                deciders.extend(parts.decider.clone().map(|decider| (instance.name.clone(), decider)));
                 topologies.extend(parts.topology.clone().map(|labels| (instance.name.clone(), labels)));
                 prompt_streams.extend(parts.prompt_stream.clone().map(|stream| (instance.name.clone(), stream)));
                 let listed = instance.added_because.is_none();
@@ -263,14 +272,23 @@ fn named<T: Clone>(one: &Built, plugin: Option<&T>) -> Option<Named<T>> {
     plugin.map(|plugin| Named { name: one.name.clone(), kind: one.kind, plugin: plugin.clone() })
 }
 
+/// The policy that the configuration names, else the first one that there is.
+fn usage_limits(config: &EndpointPickerConfig, built: &[Built]) -> Option<Named<Arc<dyn UsageLimits>>> {
+    let named_by = config.flow_control.as_ref().and_then(|flow| flow.usage_limit_policy_plugin_ref.as_ref());
+    let wanted = named_by.and_then(|name| built.iter().find(|one| one.name == name.value));
+    let one = wanted.or_else(|| built.iter().find(|one| one.parts.usage_limits.is_some()))?;
+    named(one, one.parts.usage_limits.as_ref())
+}
+
 type Detector = Named<Arc<dyn SaturationDetector>>;
 
-/// What says how full the pool is: the plugin that the configuration names, else the first one that can. And what that reads, unless
+/// What says how full the pool is: the plugin that the configuration names, else the default one, else the first one that can. And what that reads, unless
 /// nobody asked for it: then it makes do with what others had fetched.
 fn detector(config: &EndpointPickerConfig, built: &[Built]) -> Option<(Detector, DataSet)> {
     let named_by = config.flow_control.as_ref().and_then(|flow| flow.saturation_detector.as_ref());
     let wanted = named_by.and_then(|one| built.iter().find(|built| built.name == one.plugin_ref.value));
-    let one = wanted.or_else(|| built.iter().find(|one| one.parts.detector.is_some()))?;
+    let default = || built.iter().find(|one| one.kind == "utilization-detector");
+    let one = wanted.or_else(default).or_else(|| built.iter().find(|one| one.parts.detector.is_some()))?;
     let detector = named(one, one.parts.detector.as_ref())?;
     let reads = if one.listed { detector.plugin.reads() } else { DataSet::NONE };
     Some((detector, reads))

@@ -16,7 +16,7 @@ use crate::declare::beta;
 pub(crate) fn plugin() -> PluginType {
     PluginType {
         deprecated: &[Deprecation { alias: "by-label-selector", since: "0.9", removed_in: "0.11" }],
-        ..beta::<Params>(
+        ..beta::<SelectorParams>(
             "label-selector-filter",
             &[ExtensionPoint::Filter],
             "Keeps endpoints whose labels a Kubernetes label selector selects; an empty selector keeps all.",
@@ -28,7 +28,7 @@ pub(crate) fn plugin() -> PluginType {
 /// A Kubernetes label selector: all of its requirements must hold.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Params {
+pub(crate) struct SelectorParams {
     /// Labels and the values that they must have.
     match_labels: BTreeMap<String, String>,
     /// Requirements on labels.
@@ -62,29 +62,37 @@ enum Operator {
 }
 
 fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
-    let Params { match_labels, match_expressions } = context.params()?;
-    for expression in &match_expressions {
-        let wants_values = matches!(expression.operator, Operator::In | Operator::NotIn);
-        if expression.key.is_empty() {
-            return Err(context.error_at("matchExpressions", "a requirement needs a `key`"));
-        }
-        if wants_values == expression.values.is_empty() {
-            let rule = if wants_values { "needs at least one of" } else { "takes no" };
-            let message = format!("operator {:?} of `{}` {rule} `values`", expression.operator, expression.key);
-            return Err(context.error_at("matchExpressions", message));
-        }
-    }
-    let equal = match_labels.into_iter().map(|(key, value)| Expression { key, operator: Operator::In, values: vec![value] });
-    let selector = Selector { requirements: equal.chain(match_expressions).collect() };
+    let params: SelectorParams = context.params()?;
+    let selector = Selector::new(context, "", params)?;
     Ok(Draft::ready(Parts { filter: Some(Arc::new(selector)), ..Parts::default() }))
 }
 
-struct Selector {
+/// A label selector, checked.
+pub(crate) struct Selector {
     requirements: Vec<Expression>,
 }
 
 impl Selector {
-    fn selects(&self, endpoint: &Endpoint) -> bool {
+    /// Checks a selector that stands in `field`; empty: the parameters are the selector.
+    pub(crate) fn new(context: &PluginContext<'_>, field: &str, params: SelectorParams) -> Result<Self, Diagnostic> {
+        let SelectorParams { match_labels, match_expressions } = params;
+        let at = if field.is_empty() { "matchExpressions".to_owned() } else { format!("{field}.matchExpressions") };
+        for expression in &match_expressions {
+            let wants_values = matches!(expression.operator, Operator::In | Operator::NotIn);
+            if expression.key.is_empty() {
+                return Err(context.error_at(&at, "a requirement needs a `key`"));
+            }
+            if wants_values == expression.values.is_empty() {
+                let rule = if wants_values { "needs at least one of" } else { "takes no" };
+                let message = format!("operator {:?} of `{}` {rule} `values`", expression.operator, expression.key);
+                return Err(context.error_at(&at, message));
+            }
+        }
+        let equal = match_labels.into_iter().map(|(key, value)| Expression { key, operator: Operator::In, values: vec![value] });
+        Ok(Self { requirements: equal.chain(match_expressions).collect() })
+    }
+
+    pub(crate) fn selects(&self, endpoint: &Endpoint) -> bool {
         self.requirements.iter().all(|one| {
             let label = endpoint.label(&one.key);
             let listed = label.is_some_and(|label| one.values.iter().any(|value| value == label));

@@ -219,6 +219,9 @@ mod tests {
             ("{maxTTFTPenaltyMs: -1}", "0 or more"),
             ("{peakPrefillThroughput: 0}", "above 0"),
             ("{ttftSource: guess}", "guess"),
+            ("{prefixMatchInfoProducerName: x}", "PrefixCacheMatchInfoDataKey/x"),
+            ("{inFlightLoadProducerName: x}", "InFlightLoadDataKey/x"),
+            ("{ttftSource: latencyPredictor, latencyPredictionInfoProducerName: x}", "LatencyPredictionInfoDataKey/x"),
         ] {
             assert!(refused(KIND, parameters).contains(why), "{parameters}");
         }

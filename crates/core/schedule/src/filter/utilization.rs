@@ -153,6 +153,7 @@ mod tests {
             ("{conditions: [{metric: waiting-queue, maxValue: -1}]}", "0 or more"),
             ("{conditions: [{metric: kv-cache-utilization, maxValue: 1.5}]}", "at most 1"),
             ("{conditions: [{metric: temperature, maxValue: 1}]}", "temperature"),
+            ("{conditions: [{metric: active-requests, maxValue: 1}], inFlightLoadProducerName: x}", "InFlightLoadDataKey/x"),
         ] {
             assert!(refused(KIND, parameters).contains(why), "{parameters}");
         }

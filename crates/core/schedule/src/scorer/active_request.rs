@@ -75,7 +75,7 @@ impl Scorer for ActiveRequest {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{Fixture, compile};
+    use crate::testing::{Fixture, compile, refused};
 
     fn scores(requests: &[u64], parameters: &str) -> Vec<f64> {
         let fixture = Fixture::scraped(requests.len(), |i, state| state.inflight_requests = requests[i]);
@@ -94,6 +94,7 @@ mod tests {
         assert_eq!(scores(&[3, 1, 6], "{idleThreshold: 3, maxBusyScore: 0.5}"), [1.0, 1.0, 0.0]);
         assert_eq!(scores(&[3, 1, 6], "{maxBusyScore: 0.5}"), [0.25, 5.0 / 6.0 * 0.5, 0.0]);
         assert_eq!(scores(&[3, 0, 6], "{maxBusyScore: 7, idleThreshold: -2}"), [0.5, 1.0, 0.0]);
+        assert!(refused("active-request-scorer", "{inFlightLoadProducerName: x}").contains("InFlightLoadDataKey/x"));
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Scorer for TokenLoad {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::Fixture;
+    use crate::testing::{Fixture, refused};
 
     #[test]
     fn golden_vectors() {
@@ -79,5 +79,6 @@ mod tests {
         }
         assert_eq!(fixture.score("token-load-scorer", "{queueThresholdTokens: 1000}"), [0.75, 0.5, 0.0]);
         assert_eq!(fixture.score("token-load-scorer", "{queueThresholdTokens: -1}")[0], 1.0 - 250.0 / 4_194_304.0);
+        assert!(refused("token-load-scorer", "{inFlightLoadProducerName: x}").contains("InFlightLoadDataKey/x"));
     }
 }

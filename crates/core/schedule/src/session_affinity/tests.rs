@@ -114,6 +114,7 @@ fn parameters_that_are_refused() {
     assert!(refused(KIND, "{strategy: cookie}").contains("cookie"));
     assert!(refused(KIND, "{encodedEndpointHeaderConfig: {header: 'a b'}}").contains("not a header name"));
     assert!(refused(KIND, "{strategy: session_id, sessionIdConfig: {evictionTtlSeconds: -1}}").contains("above 0"));
+    assert!(refused(KIND, "{strategy: session_id, sessionIdConfig: {evictionSweepSeconds: 0}}").contains("above 0"));
     assert!(refused(KIND, "{strategy: session_id, sessionIdConfig: {sources: [{}]}}").contains("either"));
     assert!(refused(KIND, "{strategy: session_id, profileName: nope}").contains("nope"));
 }

@@ -59,7 +59,7 @@ struct EngineParams {
     cache_block_size_spec: Option<String>,
     /// Gauge of the number of blocks.
     cache_num_blocks_spec: Option<String>,
-    /// Not yet active.
+    /// Metrics for filters and scorers on attributes, at most 32.
     custom_metrics: Vec<CustomMetric>,
 }
 
@@ -72,6 +72,9 @@ struct CustomMetric {
     /// Where its value stands.
     metric_spec: String,
 }
+
+/// Custom metrics of one engine.
+const MAX_CUSTOM: usize = 32;
 
 const BUILT_IN: [&str; 5] = ["vllm", "sglang", "trtllm-serve", "triton-tensorrt-llm", "triton"];
 
@@ -88,8 +91,11 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
         if let Some(problem) = problem {
             return Err(context.error_at("engineConfigs", problem));
         }
-        if !one.custom_metrics.is_empty() {
-            context.warn(format!("`customMetrics` of engine `{}` are not yet active", one.name));
+        if one.custom_metrics.len() > MAX_CUSTOM {
+            return Err(context.error_at("engineConfigs", format!("`{}` has more than {MAX_CUSTOM} custom metrics", one.name)));
+        }
+        if one.custom_metrics.iter().any(|custom| custom.attribute_key.is_empty() || custom.metric_spec.is_empty()) {
+            return Err(context.error_at("engineConfigs", "a custom metric needs `attributeKey` and `metricSpec`"));
         }
         engines.push(EngineSpec {
             name: one.name,
@@ -102,7 +108,11 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
             cache_num_blocks_label: one.cache_num_blocks_label_name,
             cache_block_size: one.cache_block_size_spec,
             cache_num_blocks: one.cache_num_blocks_spec,
-            custom: one.custom_metrics.into_iter().map(|one| (one.attribute_key, one.metric_spec)).collect(),
+            custom: one
+                .custom_metrics
+                .into_iter()
+                .map(|custom| (format!("{}/{}", custom.attribute_key, context.name), custom.metric_spec))
+                .collect(),
         });
     }
     let names = || engines.iter().map(|one| one.name.as_str()).chain(BUILT_IN);
@@ -131,13 +141,31 @@ mod tests {
         let metrics = plan.metrics.unwrap();
         assert_eq!((metrics.default_engine.as_str(), metrics.engine_label_key.as_str()), ("mine", "llm-d.ai/engine-type"));
         assert_eq!(metrics.engines[0].queued.as_deref(), Some("q{a=b}"));
-        assert!(plan.warnings.iter().any(|one| one.message.contains("customMetrics")));
+        assert_eq!(metrics.engines[0].custom, [("x/core-metrics-extractor".to_owned(), "y".to_owned())]);
+    }
+
+    #[test]
+    fn every_spec_of_an_engine_reaches_the_plan() {
+        let plan = compile(
+            "plugins:\n- type: kv-cache-utilization-scorer\n- type: core-metrics-extractor\n  parameters:\n    engineLabelKey: \
+             engine\n    engineConfigs:\n    - {name: vllm, runningRequestsSpec: r, kvUsageSpec: k, loraSpec: l, cacheInfoSpec: i, \
+             cacheBlockSizeLabelName: bl, cacheNumBlocksLabelName: nl, cacheBlockSizeSpec: b, cacheNumBlocksSpec: n}\n",
+        )
+        .unwrap();
+        let metrics = plan.metrics.unwrap();
+        assert_eq!(metrics.engine_label_key, "engine");
+        let one = &metrics.engines[0];
+        let specs = [&one.running, &one.kv_usage, &one.lora, &one.cache_info, &one.cache_block_size_label];
+        assert_eq!(specs.map(|spec| spec.as_deref().unwrap_or_default()), ["r", "k", "l", "i", "bl"]);
+        let specs = [&one.cache_num_blocks_label, &one.cache_block_size, &one.cache_num_blocks, &one.queued];
+        assert_eq!(specs.map(|spec| spec.as_deref().unwrap_or_default()), ["nl", "b", "n", ""], "nothing is inherited");
     }
 
     #[test]
     fn parameters_that_are_refused() {
         assert!(refused(KIND, "{engineConfigs: [{name: default}]}").contains("reserved"));
         assert!(refused(KIND, "{engineConfigs: [{}]}").contains("`name`"));
+        assert!(refused(KIND, "{engineConfigs: [{name: a, customMetrics: [{attributeKey: x}]}]}").contains("metricSpec"));
         assert!(refused(KIND, "{engineConfigs: [{name: a}, {name: a}]}").contains("two engines"));
         assert!(refused(KIND, "{defaultEngine: vlm}").contains("did you mean `vllm`"));
     }

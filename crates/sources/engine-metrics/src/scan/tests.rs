@@ -31,6 +31,7 @@ fn strings(names: &[&str]) -> Vec<String> {
 #[test]
 fn pages_of_every_built_in_engine() {
     let scrape = |waiting, running, kv_usage, block_size_tokens, num_blocks| Scrape {
+        custom: Vec::new(),
         waiting: Some(waiting),
         running: Some(running),
         kv_usage,
@@ -134,4 +135,19 @@ fn a_page_may_be_anything() {
             }
         }
     }
+}
+
+#[test]
+fn custom_numbers_stand_in_their_order() {
+    let mapping = EngineMapping {
+        custom: vec![
+            ("rate".to_owned(), "my_preemptions{kind=hard}".parse().unwrap()),
+            ("none".to_owned(), "my_absent".parse().unwrap()),
+            ("load".to_owned(), "other_load".parse().unwrap()),
+        ],
+        ..EngineMapping::default()
+    };
+    let page = b"my_preemptions{kind=\"soft\"} 1\nmy_preemptions{kind=\"hard\"} 7.5\nother_load 2 10\nother_load 3 20\n";
+    assert_eq!(Engine::new(mapping).decode(page).custom, [Some(7.5), None, Some(3.0)]);
+    assert!(Engine::new(EngineMapping::default()).decode(page).custom.is_empty());
 }

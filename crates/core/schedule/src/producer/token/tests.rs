@@ -100,6 +100,8 @@ fn videos() {
     assert_eq!(count("{}", &part(VIDEO)), 4_500);
     assert_eq!(count(r#"{"video":{"maxVideoTokens":100}}"#, &part(VIDEO)), 100);
     assert_eq!(count(r#"{"video":{"tokensPerFrame":{"mode":"static"}}}"#, &part(VIDEO)), 20);
+    let static_3 = r#"{"video":{"tokensPerFrame":{"mode":"static","static":{"numTokensPerFrame":3}}}}"#;
+    assert_eq!(count(static_3, &part(VIDEO)), 60);
     let frames =
         |frames: &str| count(&format!(r#"{{"video":{{"tokensPerFrame":{{"mode":"static"}},"frames":{frames}}}}}"#), &part(VIDEO));
     assert_eq!(frames(r#"{"maxFrames":8}"#), 8);
@@ -146,6 +148,7 @@ fn parameters_that_are_refused() {
     assert!(
         refused(KIND, "{estimate: {image: {dynamic: {factor: 0}}}}").contains("estimate.image.dynamic.factor must be above 0")
     );
+    assert!(refused(KIND, "{modelName: m, vllm: {timeout: soon}}").contains("soon"));
     assert!(refused(KIND, "{estimate: {video: {defaultDuration: .inf}}}").contains("estimate.video.defaultDuration"));
     assert!(refused(KIND, "{estimate: {video: {frames: {minFrames: 3, maxFrames: 2}}}}").contains("minFrames"));
     assert!(refused(KIND, "{estimate: {video: {frames: {sampled: {sampleFps: -1}}}}}").contains("sampleFPS"));
