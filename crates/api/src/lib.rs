@@ -3,6 +3,7 @@
 //! - [`RouterConfig`]: weir's own document; [`RouterConfig::parse`] reads, checks and resolves it.
 //! - [`EndpointPickerConfig`]: llm-d's document, alone or inside weir's; [`EndpointsFile`]: its list of endpoints.
 //! - [`yaml`]: nodes with places, and a strict decoder for them; [`Spanned`], [`Params`], [`GoDuration`], [`Quantity`].
+//! - [`Objects`]: objectives and model rewrites, from files.
 //! - [`Diagnostics`]: what is wrong or odd, where, and what to do; [`Sources`] to show the lines.
 //! - [`headers`] and [`Reason`]: names on the wire that never change.
 //!
@@ -23,6 +24,7 @@ mod endpoints;
 mod epp;
 pub mod headers;
 mod nearest;
+mod objects;
 mod params;
 mod quantity;
 mod reason;
@@ -41,13 +43,17 @@ pub use self::{
         ProfileSpec, RequestHandlerSpec, Standing,
     },
     nearest::nearest,
+    objects::{
+        OBJECTS_API_VERSION, OBJECTS_API_VERSION_DEPRECATED, ObjectId, Objective, Objects, POOL_GROUP, PoolReference, Rewrite,
+        RewriteRule, RewriteTarget,
+    },
     params::Params,
     quantity::{Quantity, QuantityError},
     reason::{Outcome, Reason, Retry, UnknownReason},
     router::{
         Auth, CircuitBreaker, Cors, Destinations, EndpointFile, Endpoints, ErrorFormat, Explain, ExtProc, Gateway, Https, Limits,
-        Listen, LoadError, Loaded, Log, LogFormat, LogLevel, MetricsSpec, PoolSpec, PoolTls, ROUTER_API_VERSION, ROUTER_KIND,
-        RetryPolicy, RouterConfig, Scheduling, StaticEndpoint, Timeouts, schema,
+        Listen, LoadError, Loaded, Log, LogFormat, LogLevel, MetricsSpec, ObjectsFile, PoolSpec, PoolTls, ROUTER_API_VERSION,
+        ROUTER_KIND, RetryPolicy, RouterConfig, Scheduling, StaticEndpoint, Timeouts, schema,
     },
     spanned::Spanned,
 };

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{GoDuration, ListenAddr, Quantity, Spanned};
+use crate::{GoDuration, ListenAddr, Objects, Quantity, Spanned};
 
 mod check;
 mod ext_proc;
@@ -39,6 +39,10 @@ pub struct RouterConfig {
     pub listen: Listen,
     /// Groups of endpoints that serve the same models; at least one.
     pub pools: Vec<PoolSpec>,
+    /// Files of `InferenceObjective` and `InferenceModelRewrite` objects, which give requests their priority and replace the models
+    /// that they name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectsFile>,
     /// How the gateway treats traffic.
     pub gateway: Gateway,
     /// How Envoy's external processing is answered.
@@ -60,6 +64,7 @@ impl Default for RouterConfig {
             kind: None,
             listen: Listen::default(),
             pools: Vec::new(),
+            objects: Vec::new(),
             gateway: Gateway::default(),
             ext_proc: ExtProc::default(),
             auth: Auth::default(),
@@ -68,6 +73,17 @@ impl Default for RouterConfig {
             drain_timeout: GoDuration::from_secs(30),
         }
     }
+}
+
+/// A file of Kubernetes objects, used without Kubernetes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectsFile {
+    /// The file. A relative path begins at this file's folder. It is read again with this file, and when it changes.
+    pub path: Spanned<PathBuf>,
+    /// What it holds; empty until the configuration has been loaded.
+    #[serde(skip)]
+    pub objects: Objects,
 }
 
 /// Addresses to listen on.

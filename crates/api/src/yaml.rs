@@ -12,7 +12,7 @@ use crate::diagnostic::Span;
 pub(crate) use self::de::{LOCATED, Meta, push_key};
 pub use self::{
     de::{Case, decode, from_node},
-    parse::{MAX_BYTES, parse, parse_source},
+    parse::{MAX_BYTES, parse, parse_documents, parse_source},
 };
 
 /// One value of a document. Two nodes are equal when their values are, wherever they stand.

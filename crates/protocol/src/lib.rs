@@ -21,6 +21,7 @@
 mod error;
 mod json;
 mod models;
+mod restore;
 mod route;
 mod scan;
 mod segment;
@@ -31,6 +32,7 @@ pub use self::{
     error::{ErrorBody, error_kind},
     json::{JsonStr, Span},
     models::{ModelCard, ModelsError, parse_models, render_model, render_models},
+    restore::{ModelRestore, RestoreForm},
     route::{Api, Route, classify},
     scan::{ScanError, ScanErrorKind, Scanned, scan},
     segment::{MediaKind, Piece, Segment, TokenIds},

@@ -1,6 +1,6 @@
 //! The plan at work on one request: header processors, admission, screeners, producers, admitters, scheduling, pre-request plugins.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -23,6 +23,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) body: &'a Bytes,
     /// `None` if its path is not parsed.
     pub(crate) scanned: Option<&'a Scanned>,
+    /// The model that is served instead of the one in the body.
+    pub(crate) served: Option<&'a str>,
     pub(crate) now: Time,
     /// Age from which engine metrics count as stale.
     pub(crate) stale_after: Duration,
@@ -59,7 +61,8 @@ pub(crate) fn decide(
     }
     fairness_id.clear();
     fairness_id.push_str(flow(head.headers, &attributes.request));
-    let model = scanned.and_then(|found| found.model(body)).unwrap_or_default();
+    let asked = || scanned.and_then(|found| found.model(body)).unwrap_or_default();
+    let model = incoming.served.map_or_else(asked, Cow::Borrowed);
     let request = RequestView {
         id: head.id,
         now,

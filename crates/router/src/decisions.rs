@@ -57,6 +57,12 @@ pub(crate) struct Record {
     /// Clamped scores, scorer by scorer, `candidates.len()` each.
     pub(crate) scores: Vec<f64>,
     pub(crate) profile: u32,
+    pub(crate) priority: i32,
+    /// The objective that gave the priority.
+    pub(crate) objective: Option<Arc<str>>,
+    /// The model that was served instead of the one that the request names, and the rule that chose it.
+    pub(crate) served: Option<Arc<str>>,
+    pub(crate) rule: Option<Arc<str>>,
     pub(crate) outcome: Option<Outcome>,
 }
 

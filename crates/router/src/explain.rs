@@ -47,6 +47,18 @@ pub struct Explained {
     pub prompt_blocks: u32,
     /// Tokens in a block.
     pub block_size_tokens: u32,
+    /// Its priority.
+    #[serde(default)]
+    pub priority: i32,
+    /// The objective that gave the priority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<String>,
+    /// The model that was served instead of the one that the request names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_model: Option<String>,
+    /// The rewrite and its rule that chose that model; absent if the client did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite_rule: Option<String>,
     /// Scorers in order.
     pub scorers: Vec<ExplainedScorer>,
     /// Best first.
@@ -161,6 +173,10 @@ fn explained(record: &Record) -> Option<Explained> {
         prompt_tokens: record.prompt_tokens,
         prompt_blocks: record.total_blocks,
         block_size_tokens: record.block_size_tokens,
+        priority: record.priority,
+        objective: record.objective.as_deref().map(str::to_owned),
+        served_model: record.served.as_deref().map(str::to_owned),
+        rewrite_rule: record.rule.as_deref().map(str::to_owned),
         scorers: profile
             .scorers
             .iter()

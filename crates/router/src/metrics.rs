@@ -25,6 +25,19 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PriorityLabels {
+    pool: String,
+    priority: i32,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RewriteLabels {
+    model_rewrite_name: String,
+    model_name: String,
+    target_model: String,
+}
+
 type Histograms = Family<PoolLabel, Histogram, fn() -> Histogram>;
 
 const DECISION_SECONDS: [f64; 12] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2];
@@ -44,6 +57,8 @@ pub struct RouterMetrics {
     prompt_tokens: Family<PoolLabel, Counter>,
     prefix_blocks: Family<PoolLabel, Counter>,
     prefix_blocks_matched: Family<PoolLabel, Counter>,
+    priorities: Family<PriorityLabels, Counter>,
+    rewrites: Family<RewriteLabels, Counter>,
 }
 
 /// One pool's handles.
@@ -80,6 +95,8 @@ impl RouterMetrics {
             prompt_tokens: Family::default(),
             prefix_blocks: Family::default(),
             prefix_blocks_matched: Family::default(),
+            priorities: Family::default(),
+            rewrites: Family::default(),
         };
         registry.register("weir_requests", "Requests that were given an endpoint, by how they ended", metrics.requests.clone());
         registry.register(
@@ -107,12 +124,34 @@ impl RouterMetrics {
             "Leading blocks that the chosen endpoint was believed to hold",
             metrics.prefix_blocks_matched.clone(),
         );
+        registry.register(
+            "weir_requests_by_priority",
+            "Requests that were given an endpoint, by the priority of their objective",
+            metrics.priorities.clone(),
+        );
+        registry.register(
+            "llm_d_epp_model_rewrite_decisions",
+            "Requests whose model an InferenceModelRewrite decided on",
+            metrics.rewrites.clone(),
+        );
         Arc::new(metrics)
     }
 
     /// A request that no pool took.
     pub(crate) fn refused(&self, pool: &str, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { pool: pool.to_owned(), reason }).inc();
+    }
+
+    pub(crate) fn priority(&self, pool: &str, priority: i32) -> Counter {
+        self.priorities.get_or_create_owned(&PriorityLabels { pool: pool.to_owned(), priority })
+    }
+
+    pub(crate) fn rewrite(&self, object: &str, model: &str, target: &str) -> Counter {
+        self.rewrites.get_or_create_owned(&RewriteLabels {
+            model_rewrite_name: object.to_owned(),
+            model_name: model.to_owned(),
+            target_model: target.to_owned(),
+        })
     }
 
     pub(crate) fn pool(&self, name: &str) -> PoolMetrics {

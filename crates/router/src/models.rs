@@ -10,6 +10,8 @@ pub(crate) struct ModelIndex {
     by_name: HashMap<String, usize>,
     /// A pool that was told no models and whose endpoints list none takes what nobody else claims.
     open: Option<usize>,
+    /// A pool with a rule for every model takes what nobody claims.
+    generic: Option<usize>,
     pools: usize,
 }
 
@@ -23,7 +25,7 @@ pub(crate) enum Resolved {
 }
 
 impl ModelIndex {
-    /// If two pools list the same model, the first keeps it.
+    /// If two pools list the same model, the first keeps it. Models that rules of a pool name come after those that are served.
     pub(crate) fn build(pools: &[PoolRuntime]) -> Self {
         let mut by_name = HashMap::new();
         let mut open = None;
@@ -44,14 +46,27 @@ impl ModelIndex {
                 open = Some(index);
             }
         }
-        Self { by_name, open, pools: pools.len() }
+        let mut generic = None;
+        for (index, runtime) in pools.iter().enumerate() {
+            runtime.objects.with(|objects| {
+                for model in objects.exact_models() {
+                    by_name.entry(model.to_owned()).or_insert(index);
+                }
+                if objects.has_generic() {
+                    generic.get_or_insert(index);
+                }
+            });
+        }
+        Self { by_name, open, generic, pools: pools.len() }
     }
 
     pub(crate) fn resolve(&self, model: Option<&str>) -> Resolved {
         match model {
-            Some(model) => self.by_name.get(model).copied().or(self.open).map_or(Resolved::Unknown, Resolved::Pool),
+            Some(model) => {
+                self.by_name.get(model).copied().or(self.generic).or(self.open).map_or(Resolved::Unknown, Resolved::Pool)
+            }
             None if self.pools == 1 => Resolved::Pool(0),
-            None => self.open.map_or(Resolved::Ambiguous, Resolved::Pool),
+            None => self.generic.or(self.open).map_or(Resolved::Ambiguous, Resolved::Pool),
         }
     }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use weir_api::Reason;
 use weir_plan::{Outgoing, Plan};
 use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Subset, Time};
-use weir_protocol::{Api, scan};
+use weir_protocol::{Api, scan, splice_model};
 
 use crate::{
     Clock, DecisionLog, Refusal, Routed, RouterMetrics,
@@ -24,6 +24,7 @@ use crate::{
     decisions::{Candidate, Context},
     metrics::PoolMetrics,
     models::{ModelIndex, Resolved},
+    pool_objects::{PoolObjects, Resolution, wanted_model},
     routed::Proxy,
     scratch::{self, Scratch},
 };
@@ -60,6 +61,8 @@ pub struct PoolRuntime {
     pub models: Vec<String>,
     /// Age from which engine metrics count as stale.
     pub stale_after: Duration,
+    /// Its objectives and rewrites.
+    pub objects: Arc<PoolObjects>,
     name: Arc<str>,
     metrics: Arc<PoolMetrics>,
 }
@@ -68,7 +71,14 @@ impl PoolRuntime {
     /// A pool whose metrics are registered in `shared`.
     pub fn new(pool: Arc<Pool>, plan: Arc<Plan>, models: Vec<String>, stale_after: Duration, shared: &Shared) -> Self {
         let metrics = Arc::new(shared.metrics.pool(pool.name()));
-        Self { name: pool.name().into(), pool, plan, models, stale_after, metrics }
+        let objects = Arc::new(PoolObjects::new(pool.name(), Arc::clone(&shared.metrics)));
+        Self { name: pool.name().into(), pool, plan, models, stale_after, objects, metrics }
+    }
+
+    /// With these objectives and rewrites.
+    #[must_use]
+    pub fn with_objects(self, objects: Arc<PoolObjects>) -> Self {
+        Self { objects, ..self }
     }
 }
 
@@ -85,7 +95,7 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// Its API; `None` if its path is not parsed, so that it is routed by load alone.
     pub api: Option<Api>,
-    /// Its priority: 0 without an objective, negative if it may be shed.
+    /// Its priority without an objective: usually 0; negative if it may be shed.
     pub priority: i32,
     /// The only endpoints that it may go to; `None`: any.
     pub within: Option<&'a Subset>,
@@ -176,7 +186,7 @@ impl Router {
     /// # Errors
     /// The body is not what its API takes, nobody serves the model, or no endpoint can take the request.
     pub fn route(&self, head: &RequestHead<'_>, body: &Bytes) -> Result<Routed, Refusal> {
-        self.attempt(head, body, &mut Vec::new())
+        self.attempt(head, body, &mut Vec::new(), None)
     }
 
     /// Gives a request another endpoint than those that it was sent to already, the last of which failed it for the reason
@@ -193,7 +203,7 @@ impl Router {
     ) -> Result<Routed, Box<(Routed, Refusal)>> {
         routed.charge = None;
         routed.tried.push(Arc::clone(&routed.endpoint));
-        match self.attempt(head, body, &mut routed.tried) {
+        match self.attempt(head, body, &mut routed.tried, Some(&routed.resolution)) {
             Ok(next) => {
                 routed.moved_on(failed);
                 Ok(next)
@@ -202,13 +212,21 @@ impl Router {
         }
     }
 
-    /// `tried` goes into the result, or stays as it is.
-    fn attempt(&self, head: &RequestHead<'_>, body: &Bytes, tried: &mut Vec<Arc<Endpoint>>) -> Result<Routed, Refusal> {
+    /// `tried` goes into the result, or stays as it is. What objects made of the request the first time holds for all tries.
+    fn attempt(
+        &self,
+        head: &RequestHead<'_>,
+        body: &Bytes,
+        tried: &mut Vec<Arc<Endpoint>>,
+        before: Option<&Resolution>,
+    ) -> Result<Routed, Refusal> {
         scratch::with(|scratch| {
             let started = self.now();
             let pool_index = self.resolve(head, body, scratch)?;
             let runtime = &self.pools[pool_index];
-            match self.decide(runtime, head, body, tried, started, scratch) {
+            let resolution = before.cloned().unwrap_or_else(|| self.apply_objects(runtime, head, body, scratch));
+            let head = &RequestHead { priority: resolution.priority, ..*head };
+            match self.decide(runtime, head, body, resolution, tried, started, scratch) {
                 Ok(decision) => {
                     let tried = std::mem::take(tried);
                     Ok(self.send_to(decision, runtime, pool_index, head, body, tried, scratch))
@@ -223,6 +241,19 @@ impl Router {
         })
     }
 
+    /// Gives a request its priority, and the model that is really served.
+    fn apply_objects(&self, runtime: &PoolRuntime, head: &RequestHead<'_>, body: &Bytes, scratch: &mut Scratch) -> Resolution {
+        let mut found = Resolution::default();
+        let objects = runtime.objects.load();
+        objects.prioritize(head.headers, head.priority, &mut found);
+        if head.api.is_some() {
+            let asked = scratch.scanned.model(body);
+            let random = random_of(&mut scratch.random, self.generation, runtime.plan.seed);
+            objects.rewrite(asked.as_deref(), head.headers, &self.shared.metrics, random, &mut found);
+        }
+        found
+    }
+
     /// Scans the body, and finds the pool.
     fn resolve(&self, head: &RequestHead<'_>, body: &Bytes, scratch: &mut Scratch) -> Result<usize, Refusal> {
         let Some(api) = head.api else {
@@ -235,7 +266,9 @@ impl Router {
         };
         let resolved = scan(api, body, &mut scratch.scanned).map_err(Refusal::from).and_then(|()| {
             let model = scratch.scanned.model(body);
-            match self.models.load().resolve(model.as_deref()) {
+            let models = self.models.load();
+            let wanted = wanted_model(head.headers).map(|wanted| models.resolve(Some(wanted)));
+            match wanted.filter(|found| *found != Resolved::Unknown).unwrap_or_else(|| models.resolve(model.as_deref())) {
                 Resolved::Pool(pool) => Ok(pool),
                 Resolved::Unknown => Err(Refusal::unknown_model(model.as_deref().unwrap_or_default())),
                 Resolved::Ambiguous => Err(Refusal::no_model()),
@@ -245,28 +278,28 @@ impl Router {
     }
 
     /// Runs the plan until a chosen endpoint's circuit lets the request through.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request, borrowed separately")]
     fn decide(
         &self,
         runtime: &PoolRuntime,
         head: &RequestHead<'_>,
         body: &Bytes,
+        resolution: Resolution,
         tried: &[Arc<Endpoint>],
         started: Time,
         scratch: &mut Scratch,
     ) -> Result<Decision, Refusal> {
         let Scratch { scanned, random, decide, .. } = scratch;
         let snapshot = runtime.pool.snapshot();
-        let random = match random {
-            Some((generation, random)) if *generation == self.generation => random,
-            _ => &mut random.insert((self.generation, Rng::with_seed(runtime.plan.seed))).1,
-        };
+        let random = random_of(random, self.generation, runtime.plan.seed);
         let scanned = head.api.map(|_| &*scanned);
-        let incoming = Incoming { head, body, scanned, now: started, stale_after: runtime.stale_after, tried };
+        let served = resolution.served.as_deref();
+        let incoming = Incoming { head, body, scanned, served, now: started, stale_after: runtime.stale_after, tried };
         let picked = decide::decide(&runtime.plan, &incoming, &snapshot.endpoints, decide, random)?;
         let max_tokens = scanned.and_then(|found| found.max_tokens());
         let (profile, chosen) = (picked.profile, picked.primary);
         let outgoing = std::mem::take(&mut decide.outgoing);
-        Ok(Decision { snapshot, profile, chosen, started, max_tokens, outgoing })
+        Ok(Decision { snapshot, profile, chosen, started, max_tokens, outgoing, resolution })
     }
 
     /// Enters the request in the ledger and the decision log.
@@ -292,6 +325,7 @@ impl Router {
         metrics.decision.observe(decided.since(decision.started).as_secs_f64());
         if tried.is_empty() {
             metrics.prompt_tokens.inc_by(prompt_tokens);
+            runtime.objects.load().count(decision.resolution.priority);
         }
         if let Some(prefix) = attributes.prefixes().first() {
             metrics.prefix_blocks.inc_by(u64::from(prefix.total_blocks));
@@ -303,6 +337,10 @@ impl Router {
         let others = scratch.decide.cycle.targets(decision.profile).iter().filter(|index| **index != decision.chosen);
         let alternates = others.map(named).collect();
         let scores = if head.wants_scores { scores(&decision, &scratch.decide.cycle) } else { Vec::new() };
+        let body = match &decision.resolution.served {
+            Some(served) => Bytes::from(splice_model(body, &scratch.scanned, served).concat()),
+            None => body.clone(),
+        };
         Routed {
             pool_index,
             profile: decision.profile,
@@ -310,7 +348,7 @@ impl Router {
             endpoint,
             alternates,
             scores,
-            body: body.clone(),
+            body,
             pool: Arc::clone(&runtime.pool),
             plan: Arc::clone(&runtime.plan),
             shared: Arc::clone(&self.shared),
@@ -319,6 +357,7 @@ impl Router {
             outgoing: decision.outgoing,
             proxy: Proxy::Ourselves,
             usage: None,
+            resolution: decision.resolution,
             tried,
             decided,
             first_byte: None,
@@ -350,6 +389,11 @@ impl Router {
                 snapshot: Arc::clone(&decision.snapshot),
             });
             record.attempt = attempt;
+            let resolution = &decision.resolution;
+            record.priority = resolution.priority;
+            record.objective.clone_from(&resolution.objective);
+            record.served.clone_from(&resolution.served);
+            record.rule.clone_from(&resolution.rule);
             record.decided = decided;
             record.decision_us = u32::try_from(decided.since(decision.started).as_micros()).unwrap_or(u32::MAX);
             record.known = decision.snapshot.endpoints.len() as u32;
@@ -387,6 +431,15 @@ fn scores(decision: &Decision, cycle: &weir_schedule::Scratch) -> Vec<(Arc<Endpo
     seen.map(|(index, total)| (Arc::clone(&decision.snapshot.endpoints[*index as usize]), *total)).collect()
 }
 
+/// The thread's generator of this router.
+fn random_of(slot: &mut Option<(u64, Rng)>, generation: u64, seed: u64) -> &mut Rng {
+    let (known, random) = slot.get_or_insert_with(|| (generation, Rng::with_seed(seed)));
+    if *known != generation {
+        (*known, *random) = (generation, Rng::with_seed(seed));
+    }
+    random
+}
+
 struct Decision {
     snapshot: Arc<Snapshot>,
     profile: usize,
@@ -394,6 +447,7 @@ struct Decision {
     started: Time,
     max_tokens: Option<u64>,
     outgoing: Outgoing,
+    resolution: Resolution,
 }
 
 /// Keeps the `keep` best by total, best first, and the chosen one whatever its total.

@@ -9,7 +9,7 @@ use weir_plan::{Outgoing, Plan, Report, Served, Told};
 use weir_pool::{Charge, Endpoint, Pool, Subset, Time};
 use weir_protocol::Usage;
 
-use crate::{Shared, decisions::Outcome, metrics::PoolMetrics};
+use crate::{Shared, decisions::Outcome, metrics::PoolMetrics, pool_objects::Resolution};
 
 /// How a routed request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub struct Routed {
     pub proxy: Proxy,
     /// What the engine says of the tokens it used, as far as it is known.
     pub usage: Option<Usage>,
+    pub(crate) resolution: Resolution,
     pub(crate) profile: usize,
     pub(crate) prompt_tokens: Option<u64>,
     pub(crate) pool: Arc<Pool>,
@@ -80,6 +81,17 @@ impl Routed {
     /// Tokens of the prompt, exact or estimated; `None` if nobody counted.
     pub fn prompt_tokens(&self) -> Option<u64> {
         self.prompt_tokens
+    }
+
+    /// Its priority: that of its objective, or what the caller said.
+    pub fn priority(&self) -> i32 {
+        self.resolution.priority
+    }
+
+    /// The model that is really served and the one that the client asked for, if they are not the same: `body` names the first, and
+    /// responses are to name the second. The second is empty if the client named none.
+    pub fn rewritten(&self) -> Option<(&str, &str)> {
+        self.resolution.served.as_deref().map(|served| (served, &*self.resolution.asked))
     }
 
     /// Tries so far, this one included.

@@ -289,3 +289,82 @@ fn a_saturated_pool_sheds_what_may_be_shed() {
     assert!(refusal.message.contains("saturated"), "nothing is known of the endpoint, so it counts as full: {}", refusal.message);
     assert!(route(&fixture.router, "r", &chat("m", "hello")).is_ok());
 }
+
+const OBJECTS: &str = "\
+apiVersion: llm-d.ai/v1alpha2
+kind: InferenceObjective
+metadata: {name: batch}
+spec: {poolRef: {name: p}, priority: -5}
+---
+apiVersion: llm-d.ai/v1alpha2
+kind: InferenceModelRewrite
+metadata: {name: canary}
+spec:
+  poolRef: {name: p}
+  rules:
+  - matches: [{model: {value: chat}}]
+    targets: [{modelRewrite: chat-v1, weight: 50}, {modelRewrite: chat-v2, weight: 50}]
+";
+
+fn with_objects(fixture: &Fixture, text: &str) {
+    let objects = weir_api::Objects::parse(text).unwrap().value;
+    let (compiled, found) = weir_router::ObjectsInForce::compile(&objects.objectives, &objects.rewrites);
+    assert_eq!(found, []);
+    fixture.router.pools()[0].objects.set(compiled);
+    fixture.router.refresh_models();
+}
+
+#[test]
+fn a_rewrite_changes_the_body_and_stays_the_same_for_every_try() {
+    let fixture = fixture(4, None);
+    let model = |routed: &Routed| {
+        let body: serde_json::Value = serde_json::from_slice(&routed.body).unwrap();
+        assert_eq!(body["messages"][0]["content"], "hi");
+        body["model"].as_str().unwrap().to_owned()
+    };
+    // What endpoints list decides which models there are; the rule adds one.
+    for endpoint in &fixture.pool.snapshot().endpoints {
+        endpoint.set_models(vec!["chat-v1".to_owned(), "chat-v2".to_owned()]);
+    }
+    fixture.router.refresh_models();
+    assert_eq!(route(&fixture.router, "0", &chat("chat", "hi")).unwrap_err().outcome.reason, Reason::ModelNotFound);
+    with_objects(&fixture, OBJECTS);
+    assert!(fixture.router.model_names().iter().any(|(name, _)| name == "chat"));
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..32 {
+        let body = chat("chat", "hi");
+        let headers = HeaderMap::new();
+        let first = route(&fixture.router, &format!("r{number}"), &body).unwrap();
+        let served = model(&first);
+        assert_eq!(first.rewritten(), Some((served.as_str(), "chat")));
+        let head = head("again", &headers);
+        let second = fixture.router.reroute(first, Reason::UpstreamReset, &head, &body).unwrap();
+        assert_eq!(model(&second), served);
+        seen.insert(served);
+        second.finish(End::Complete);
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["chat-v1", "chat-v2"]);
+    let untouched = chat("chat-v1", "hi");
+    let routed = route(&fixture.router, "last", &untouched).unwrap();
+    assert_eq!((routed.rewritten(), &routed.body), (None, &untouched));
+    let explained = &fixture.shared.decisions.explain("r0")[0];
+    assert_eq!(explained.rewrite_rule.as_deref(), Some("default/canary rule 1"));
+    assert!(explained.served_model.as_deref().is_some_and(|model| model.starts_with("chat-v")));
+}
+
+#[test]
+fn an_objective_gives_its_priority() {
+    let fixture = fixture(1, None);
+    // An engine of which nothing is known counts as saturated, and this priority may be shed then.
+    fixture.pool.snapshot().endpoints[0].engine.record(&Scrape::default(), 0, fixture.router.now());
+    with_objects(&fixture, OBJECTS);
+    let priority = |objective: &'static str| {
+        let headers = HeaderMap::from_iter([("x-llm-d-inference-objective".parse().unwrap(), objective.parse().unwrap())]);
+        let routed = fixture.router.route(&head("p", &headers), &chat("m", "hi")).unwrap();
+        let explained = fixture.shared.decisions.explain("p").pop().unwrap();
+        assert_eq!(explained.priority, routed.priority());
+        (routed.priority(), explained.objective)
+    };
+    assert_eq!(priority("batch"), (-5, Some("batch".to_owned())));
+    assert_eq!(priority("unknown"), (0, None));
+}

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Sim(Sim),
     /// Show why a request went where it went.
     Explain(Explain),
+    /// Show which model a request would get by the model rewrites, and which priority by the objectives.
+    Rewrite(Rewrite),
     /// Print the JSON Schema of the configuration file.
     Schema(Schema),
     /// Print the Kubernetes definitions (CRDs) of pools, objectives and rewrites.
@@ -104,6 +106,33 @@ pub(crate) struct Check {
     /// List the plugin types that a configuration may name.
     #[arg(long)]
     pub(crate) plugins: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Nothing is sent anywhere: the rule and its split are printed, none of the targets is chosen.
+Example:  weir rewrite --dry-run --config router.yaml --model chat --header 'x-llm-d-inference-objective: urgent'")]
+pub(crate) struct Rewrite {
+    /// Say so: there is no other way to run it.
+    #[arg(long, required = true)]
+    pub(crate) dry_run: bool,
+    /// Model that the request names.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// A header of the request. Repeat it for each.
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// The router's configuration, which names the files of objects.
+    #[arg(long, value_name = "FILE", conflicts_with = "objects", required_unless_present = "objects")]
+    pub(crate) config: Option<PathBuf>,
+    /// A file of objects by itself. Repeat it for each.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) objects: Vec<PathBuf>,
+    /// The pool, if there are several.
+    #[arg(long)]
+    pub(crate) pool: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

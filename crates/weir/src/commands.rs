@@ -5,6 +5,7 @@ pub(crate) mod crds;
 mod document;
 pub(crate) mod explain;
 pub(crate) mod plugins;
+pub(crate) mod rewrite;
 pub(crate) mod serve;
 pub(crate) mod sim;
 pub(crate) mod up;

@@ -45,6 +45,7 @@ pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
     extra_plugins(&mut registry);
     let result = match cli.command {
         Command::Schema(arguments) => commands::schema(&arguments, &registry),
+        Command::Rewrite(arguments) => commands::rewrite::run(&arguments),
         Command::Crds(arguments) => commands::crds::run(&arguments),
         Command::Completions(arguments) => commands::completions(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments, &registry),

@@ -2,6 +2,7 @@
 //! changes.
 
 mod ext_proc;
+mod objects;
 mod pools;
 mod settings;
 
@@ -439,7 +440,9 @@ fn assemble(config: &RouterConfig, pools: &[PoolInForce], shared: &Arc<Shared>) 
         let towards = settings::towards(&one.spec, &one.plan, breaker)?;
         let models = one.spec.models.iter().map(|model| model.value.clone()).collect();
         let (pool, plan) = (Arc::clone(&one.pool), Arc::clone(&one.plan));
-        runtimes.push(PoolRuntime::new(pool, plan, models, towards.stale_after, shared));
+        let runtime = PoolRuntime::new(pool, plan, models, towards.stale_after, shared);
+        runtime.objects.set(objects::of_pool(config, one.spec.name.as_str()));
+        runtimes.push(runtime);
         upstreams.push(towards.upstream);
         scraped.push((Arc::clone(&one.pool), towards.scrape));
     }

@@ -51,6 +51,26 @@ impl RouterConfig {
         }
     }
 
+    /// Objects name pools of this configuration: what names none would never be in force.
+    pub(super) fn check_objects(&self, found: &mut Diagnostics) {
+        let mut named: HashMap<(&str, &str), &Spanned<std::path::PathBuf>> = HashMap::new();
+        for file in &self.objects {
+            let ids = file.objects.objectives.iter().map(|one| ("objective", &one.id, &one.pool));
+            for (kind, id, pool) in ids.chain(file.objects.rewrites.iter().map(|one| ("rewrite", &one.id, &one.pool))) {
+                if !self.pools.iter().any(|one| one.name.value == pool.name) {
+                    let message = format!("the {kind} `{}` is of the pool `{}`, which does not exist", id.name, pool.name);
+                    let names = self.pools.iter().map(|one| one.name.as_str());
+                    found.push(file.path.error(message).with_nearest(&pool.name, names));
+                }
+                let other = named.insert((kind, &id.name), &file.path);
+                if let Some(other) = other.filter(|other| other.value != file.path.value) {
+                    let message = format!("the {kind} `{}` is also in {}", id.name, other.value.display());
+                    found.push(file.path.error(message));
+                }
+            }
+        }
+    }
+
     fn check_version(&self, doc: &Node, found: &mut Diagnostics) {
         for (field, value, wanted) in [("apiVersion", &self.api_version, ROUTER_API_VERSION), ("kind", &self.kind, ROUTER_KIND)] {
             let help = format!("write {field}: {wanted}");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{PoolSpec, RouterConfig, Scheduling};
-use crate::{Diagnostics, EndpointPickerConfig, Sources, Spanned, Standing, yaml};
+use crate::{Diagnostics, EndpointPickerConfig, Objects, Sources, Spanned, Standing, yaml};
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -99,6 +99,12 @@ impl RouterConfig {
         for path in config.paths_mut() {
             path.value = base.join(&path.value);
         }
+        for file in &mut config.objects {
+            if let Some(objects) = read_objects(&file.path, read, sources, found) {
+                file.objects = objects;
+            }
+        }
+        config.check_objects(found);
         for (index, pool) in config.pools.iter_mut().enumerate() {
             strip_v1(pool);
             let node = doc.get("pools").and_then(|p| p.items().get(index)).and_then(|p| p.get("scheduling"));
@@ -130,6 +136,7 @@ impl RouterConfig {
         }
         paths.extend(&mut self.auth.keys_file);
         paths.extend([&mut self.ext_proc.cert_file, &mut self.ext_proc.key_file].into_iter().flatten());
+        paths.extend(self.objects.iter_mut().map(|file| &mut file.path));
         for pool in &mut self.pools {
             paths.extend(&mut pool.api_key_file);
             paths.extend(pool.endpoints.file.as_mut().map(|f| &mut f.path));
@@ -150,6 +157,21 @@ fn strip_v1(pool: &mut PoolSpec) {
             endpoint.url.value = shorter;
         }
     }
+}
+
+fn read_objects(
+    path: &Spanned<PathBuf>,
+    read: &mut dyn FnMut(&Path) -> io::Result<String>,
+    sources: &mut Sources,
+    found: &mut Diagnostics,
+) -> Option<Objects> {
+    let text = read(&path.value)
+        .map_err(|error| found.push(path.error(format!("{} cannot be read: {error}", path.value.display()))))
+        .ok()?;
+    let source = sources.add(path.value.display().to_string(), text.as_str());
+    let checked = Objects::parse_source(&text, source).map_err(|errors| found.extend(errors)).ok()?;
+    found.extend(checked.warnings);
+    Some(checked.value)
 }
 
 fn read_scheduling(

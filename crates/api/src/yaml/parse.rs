@@ -30,12 +30,27 @@ pub fn parse(text: &str) -> Result<Node, Diagnostic> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_source(text: &str, source: u16) -> Result<Node, Diagnostic> {
+    let at = Span { source, line: 1, column: 1, len: 0 };
+    let one = read(text, source, false)?.pop();
+    Ok(one.filter(|root| root.at.is_known()).unwrap_or(Node { at, value: Value::Null }))
+}
+
+/// Reads all documents of a text, which `---` separates. Empty ones are left out.
+///
+/// # Errors
+/// As [`parse`], but for the second document; the limits are those of all documents together.
+pub fn parse_documents(text: &str, source: u16) -> Result<Vec<Node>, Diagnostic> {
+    let all = read(text, source, true)?;
+    Ok(all.into_iter().filter(|root| root.at.is_known() && root.value != Value::Null).collect())
+}
+
+fn read(text: &str, source: u16, many: bool) -> Result<Vec<Node>, Diagnostic> {
     if text.len() > MAX_BYTES {
         let at = Span { source, line: 1, column: 1, len: 0 };
         return Err(Diagnostic::error(at, "", format!("the document has {} bytes; at most {MAX_BYTES} are read", text.len())));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { source, ..Builder::default() };
+    let mut builder = Builder { source, many, ..Builder::default() };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|e| builder.scan_error(&e))?;
@@ -54,8 +69,7 @@ pub fn parse_source(text: &str, source: u16) -> Result<Node, Diagnostic> {
             Event::SequenceEnd | Event::MappingEnd => builder.close()?,
         }
     }
-    let at = Span { source, line: 1, column: 1, len: 0 };
-    Ok(builder.root.filter(|root| root.at.is_known()).unwrap_or(Node { at, value: Value::Null }))
+    Ok(builder.roots)
 }
 
 /// A collection that is not complete yet.
@@ -72,7 +86,9 @@ struct Builder {
     source: u16,
     open: Vec<Frame>,
     anchors: HashMap<usize, Node>,
-    root: Option<Node>,
+    roots: Vec<Node>,
+    /// Whether there may be several documents.
+    many: bool,
     documents: usize,
     nodes: usize,
     text: usize,
@@ -109,7 +125,7 @@ impl Builder {
 
     fn start_document(&mut self, at: Span) -> Result<(), Diagnostic> {
         self.documents += 1;
-        if self.documents > 1 {
+        if self.documents > 1 && !self.many {
             return Err(self.fail(at, "a second document begins here; one is expected"));
         }
         Ok(())
@@ -166,7 +182,7 @@ impl Builder {
             self.anchors.insert(anchor, node.clone());
         }
         let Some(frame) = self.open.last_mut() else {
-            self.root = Some(node);
+            self.roots.push(node);
             return Ok(());
         };
         match (&mut frame.node.value, frame.key.take()) {

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use weir_api::{Reason, Retry};
 use weir_pool::Scheme;
+use weir_protocol::{ModelRestore, RestoreForm};
 use weir_router::{End, Refusal, RequestHead, Routed};
 
 use crate::{
     answer::{Reply, refusal, refuse},
     head::{Added, Survey, X_WEIR_ENDPOINT, X_WEIR_REASON, clean_response, for_endpoint, target},
-    relay::{Place, Relay, Session},
+    relay::{Place, Relay, Session, restored},
     service::Shared,
     settings::Live,
     ticket::Ticket,
@@ -186,6 +187,10 @@ impl Forward<'_> {
         for (name, value) in &routed.outgoing.headers {
             headers.insert(name.clone(), value.clone());
         }
+        if routed.rewritten().is_some() {
+            // The model's name can be found only in what is not compressed.
+            headers.remove(ACCEPT_ENCODING);
+        }
         *request.headers_mut() = headers;
         request
     }
@@ -206,17 +211,29 @@ impl Forward<'_> {
             headers.remove(X_WEIR_ENDPOINT);
         }
         ticket.status = status.as_u16();
+        let mut restore = restore(&routed, &headers);
         let mut session = Session::new(Arc::clone(&self.live), routed, place, ticket);
         let reply = match state {
             Rest::Nothing(conn) => {
                 session.release(conn, now);
+                let first = match &mut restore {
+                    None => first,
+                    Some(restore) => {
+                        headers.remove(CONTENT_LENGTH);
+                        restored(restore, &first, true)
+                    }
+                };
                 session.note(&first);
                 session.complete();
                 Reply::Whole(first)
             }
             Rest::Body(conn, body) => {
                 let events = length.is_none() && is_event_stream(&headers);
-                Reply::Stream(Box::new(Relay::new(session, first, (conn, body), length, events, self.deadline)))
+                if restore.is_some() {
+                    headers.remove(CONTENT_LENGTH);
+                }
+                let relay = Relay::new(session, first, (conn, body), length, events, self.deadline);
+                Reply::Stream(Box::new(relay.restoring(restore)))
             }
         };
         let mut response = Response::new(reply);
@@ -256,13 +273,31 @@ fn is_unavailable(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
+/// What gives a response the model's name back that the client asked for.
+fn restore(routed: &Routed, headers: &HeaderMap) -> Option<Box<ModelRestore>> {
+    let (served, asked) = routed.rewritten()?;
+    if headers.contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let form = if has_prefix(kind, EVENT_STREAM) {
+        RestoreForm::Events
+    } else if has_prefix(kind, b"application/json") {
+        RestoreForm::Document
+    } else {
+        return None;
+    };
+    ModelRestore::new(form, served, asked).map(Box::new)
+}
+
 /// A body to which an event can be added.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    kind.len() >= EVENT_STREAM.len()
-        && kind[..EVENT_STREAM.len()].eq_ignore_ascii_case(EVENT_STREAM)
-        && !headers.contains_key(CONTENT_LENGTH)
-        && !headers.contains_key(CONTENT_ENCODING)
+    has_prefix(kind, EVENT_STREAM) && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(CONTENT_ENCODING)
+}
+
+fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
 }
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";

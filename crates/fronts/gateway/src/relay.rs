@@ -16,6 +16,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, Sleep, sleep_until};
 use weir_api::Reason;
 use weir_pool::{Endpoint, Time};
+use weir_protocol::ModelRestore;
 use weir_router::{End, Routed};
 
 use crate::{
@@ -54,6 +55,8 @@ pub(crate) struct Relay {
     left: Option<u64>,
     /// What happened after the piece that was passed on last.
     next: Option<Finish>,
+    /// Gives pieces the model's name back that the client asked for.
+    restore: Option<Box<ModelRestore>>,
     /// Follows the last piece.
     finale: Bytes,
     /// Ends of events, if an error can be told as one more event.
@@ -137,6 +140,21 @@ impl Session {
     }
 }
 
+/// A piece with the model's name that the client asked for; the last one with what was held back.
+pub(crate) fn restored(restore: &mut ModelRestore, piece: &Bytes, last: bool) -> Bytes {
+    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut push = |piece| pieces.push(piece);
+    restore.feed(piece, &mut push);
+    if last {
+        restore.finish(&mut push);
+    }
+    match pieces.as_slice() {
+        [] => Bytes::new(),
+        [one] => one.clone(),
+        several => several.concat().into(),
+    }
+}
+
 impl Relay {
     /// The rest of a response whose `first` piece is here. `events` says that the body is a stream of events that can be
     /// prolonged.
@@ -155,6 +173,7 @@ impl Relay {
             source: Some(source),
             left,
             next: None,
+            restore: None,
             finale: Bytes::new(),
             events: events.then(Tail::default),
             timer: None,
@@ -166,6 +185,15 @@ impl Relay {
         relay.note(&first);
         relay.first = first;
         relay
+    }
+
+    /// The same, its pieces changed on their way: its length is unknown then.
+    pub(crate) fn restoring(mut self, restore: Option<Box<ModelRestore>>) -> Self {
+        if restore.is_some() {
+            self.left = None;
+        }
+        self.restore = restore;
+        self
     }
 
     pub(crate) fn left(&self) -> Option<u64> {
@@ -180,6 +208,9 @@ impl Relay {
         let mut piece = std::mem::take(&mut self.first);
         if self.next.is_none() {
             piece = self.gather(cx, piece);
+        }
+        if let Some(restore) = &mut self.restore {
+            piece = restored(restore, &piece, self.next.is_some());
         }
         if let Some(finish) = self.next.take() {
             self.finish(finish)?;

@@ -80,6 +80,14 @@ fn table(one: &Explained) -> String {
         let _ = write!(out, ", {} blocks of {}", one.prompt_blocks, one.block_size_tokens);
     }
     let _ = writeln!(out, "; {} of {} endpoints scored", one.scored, one.known);
+    if one.priority != 0 || one.objective.is_some() {
+        let by = one.objective.as_ref().map_or_else(String::new, |name| format!(" by the objective {name}"));
+        let _ = writeln!(out, "priority {}{by}", one.priority);
+    }
+    if let Some(model) = &one.served_model {
+        let by = one.rewrite_rule.as_ref().map_or_else(|| "the client's header".to_owned(), |rule| format!("rewrite {rule}"));
+        let _ = writeln!(out, "served by model {model}, chosen by {by}");
+    }
     if let Some(outcome) = &one.outcome {
         let first = outcome
             .first_byte_us
