@@ -14,7 +14,7 @@ const X_DESTINATION: HeaderName = HeaderName::from_static(DESTINATION_ENDPOINT);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID);
 
 /// How much of a body is waited for in a mode in which the proxy keeps it until it is answered: proxies keep no less than this.
-const EAGER_BYTES: usize = 16 * 1024;
+const EAGER_BYTES: u64 = 16 * 1024;
 
 /// Where the request stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +78,10 @@ impl Exchange {
         match self.modes.request {
             _ if !wanted => self.decide(false, Seen::Part),
             BodyMode::FullDuplex => self.request = RequestSide::Gathering,
-            BodyMode::Streamed if self.modes.eager => self.request = RequestSide::Gathering,
+            // Trailers come only after every piece was answered, so nothing but its length tells when such a body is complete.
+            BodyMode::Streamed if self.modes.eager && self.gathered.announced.is_some_and(|length| length <= EAGER_BYTES) => {
+                self.request = RequestSide::Gathering;
+            }
             BodyMode::None | BodyMode::Streamed => self.decide(false, Seen::Part),
             BodyMode::Buffered | BodyMode::BufferedPartial => {
                 self.request = RequestSide::Gathering;
@@ -106,7 +109,10 @@ impl Exchange {
                     // Trailers may follow a body that is all there.
                     BodyMode::Buffered => (true, true),
                     BodyMode::BufferedPartial => (end_of_stream, true),
-                    BodyMode::Streamed => (end_of_stream, end_of_stream || self.gathered.len() > EAGER_BYTES),
+                    BodyMode::Streamed => {
+                        let complete = end_of_stream || self.gathered.len() as u64 >= self.gathered.announced.unwrap_or(0);
+                        (complete, complete)
+                    }
                     BodyMode::None | BodyMode::FullDuplex => (end_of_stream, end_of_stream),
                 };
                 if now {
