@@ -53,6 +53,8 @@ pub struct RouterConfig {
     pub log: Log,
     /// How many decisions are kept for `weir explain`.
     pub explain: Explain,
+    /// How metrics are named.
+    pub metrics: Exposition,
     /// How long running requests may take to end when the router stops. Default 30s.
     pub drain_timeout: GoDuration,
 }
@@ -70,6 +72,7 @@ impl Default for RouterConfig {
             auth: Auth::default(),
             log: Log::default(),
             explain: Explain::default(),
+            metrics: Exposition::default(),
             drain_timeout: GoDuration::from_secs(30),
         }
     }
@@ -181,6 +184,21 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// How metrics are named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Exposition {
+    /// Whether metrics also have the names that llm-d gave them before (`inference_objective_`, `inference_pool_`,
+    /// `inference_extension_`, `llm_d_inference_scheduler_`), for dashboards and autoscalers that still use them. Default true.
+    pub legacy_names: bool,
+}
+
+impl Default for Exposition {
+    fn default() -> Self {
+        Self { legacy_names: true }
+    }
 }
 
 /// How many decisions are kept for `weir explain`.

@@ -40,7 +40,8 @@ pub(crate) struct Decide {
     pub(crate) candidates: Candidates,
     pub(crate) cycle: weir_schedule::Scratch,
     pub(crate) outgoing: Outgoing,
-    fairness_id: String,
+    /// The flow that the request is accounted to.
+    pub(crate) fairness_id: String,
     kept: Candidates,
     screened: Candidates,
 }

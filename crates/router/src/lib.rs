@@ -18,9 +18,11 @@ mod clock;
 mod decide;
 mod decisions;
 mod explain;
+mod llm_d;
 mod metrics;
 mod models;
 mod objects;
+mod observed;
 mod pool_objects;
 mod refusal;
 mod route;
@@ -35,6 +37,7 @@ pub use self::{
     clock::Clock,
     decisions::{DecisionLog, DecisionLogConfig},
     explain::{Explained, ExplainedCandidate, ExplainedScorer},
+    llm_d::LlmDCollector,
     metrics::RouterMetrics,
     objects::{Finding, FindingKind, ObjectsInForce, Split},
     pool_objects::{PoolObjects, Preview},

@@ -22,8 +22,10 @@ use crate::{
     Clock, DecisionLog, Refusal, Routed, RouterMetrics,
     decide::{self, Incoming},
     decisions::{Candidate, Context},
+    llm_d::{self, Labels, LlmD, PrefixHits, Running},
     metrics::PoolMetrics,
     models::{ModelIndex, Resolved},
+    observed::Observed,
     pool_objects::{PoolObjects, Resolution, wanted_model},
     routed::Proxy,
     scratch::{self, Scratch},
@@ -38,6 +40,8 @@ pub struct Shared {
     pub decisions: DecisionLog,
     /// What the router counts.
     pub metrics: Arc<RouterMetrics>,
+    /// The same under llm-d's names.
+    pub(crate) llm_d: LlmD,
 }
 
 /// Routers made by this process. Threads keep their generators by it, so it counts over all that share nothing else.
@@ -46,7 +50,7 @@ static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 impl Shared {
     /// A clock, a log and counters.
     pub fn new(clock: Clock, decisions: DecisionLog, metrics: Arc<RouterMetrics>) -> Arc<Self> {
-        Arc::new(Self { clock, decisions, metrics })
+        Arc::new(Self { clock, decisions, metrics, llm_d: LlmD::default() })
     }
 }
 
@@ -65,14 +69,23 @@ pub struct PoolRuntime {
     pub objects: Arc<PoolObjects>,
     name: Arc<str>,
     metrics: Arc<PoolMetrics>,
+    /// For each column of prefix matches, how much was hit.
+    prefix_hits: Vec<Arc<PrefixHits>>,
+    /// Name of the producer that counts what is in flight.
+    in_flight: Option<Arc<str>>,
 }
 
 impl PoolRuntime {
-    /// A pool whose metrics are registered in `shared`.
+    /// A pool whose metrics are registered in `shared`, and whose plugins are timed.
     pub fn new(pool: Arc<Pool>, plan: Arc<Plan>, models: Vec<String>, stale_after: Duration, shared: &Shared) -> Self {
         let metrics = Arc::new(shared.metrics.pool(pool.name()));
+        let kind = |name: &str| plan.effective.plugins.iter().find(|one| one.name == name).map_or("", |one| one.kind);
+        let prefix_hits = plan.columns.prefix.iter().map(|name| shared.llm_d.prefix_hits(name, kind(name))).collect();
+        let counts = |one: &&weir_plan::EffectivePlugin| one.kind == "inflight-load-producer";
+        let in_flight = plan.effective.plugins.iter().find(counts).map(|one| one.name.as_str().into());
+        let plan = Arc::new(llm_d::timed(&plan, &shared.llm_d));
         let objects = Arc::new(PoolObjects::new(pool.name(), Arc::clone(&shared.metrics)));
-        Self { name: pool.name().into(), pool, plan, models, stale_after, objects, metrics }
+        Self { name: pool.name().into(), pool, plan, models, stale_after, objects, metrics, prefix_hits, in_flight }
     }
 
     /// With these objectives and rewrites.
@@ -204,7 +217,8 @@ impl Router {
         routed.charge = None;
         routed.tried.push(Arc::clone(&routed.endpoint));
         match self.attempt(head, body, &mut routed.tried, Some(&routed.resolution)) {
-            Ok(next) => {
+            Ok(mut next) => {
+                next.running = routed.running.take();
                 routed.moved_on(failed);
                 Ok(next)
             }
@@ -226,7 +240,10 @@ impl Router {
             let runtime = &self.pools[pool_index];
             let resolution = before.cloned().unwrap_or_else(|| self.apply_objects(runtime, head, body, scratch));
             let head = &RequestHead { priority: resolution.priority, ..*head };
-            match self.decide(runtime, head, body, resolution, tried, started, scratch) {
+            let scheduling = self.now();
+            let decided = self.decide(runtime, head, body, resolution, tried, started, scratch);
+            self.shared.llm_d.scheduling.observe(self.now().since(scheduling).as_secs_f64());
+            match decided {
                 Ok(decision) => {
                     let tried = std::mem::take(tried);
                     Ok(self.send_to(decision, runtime, pool_index, head, body, tried, scratch))
@@ -234,6 +251,11 @@ impl Router {
                 Err(refusal) => {
                     if tried.is_empty() {
                         runtime.metrics.refused(refusal.outcome.reason.as_str());
+                        let model = head.api.and_then(|_| scratch.scanned.model(body)).unwrap_or_default();
+                        let fairness_id = &scratch.decide.fairness_id;
+                        let labels = Labels { model: &model, target: &model, fairness_id, priority: head.priority };
+                        self.shared.llm_d.series.get(labels).failed(llm_d::error_code(refusal.outcome.status));
+                        self.shared.llm_d.attempts.failed(&model);
                     }
                     Err(refusal)
                 }
@@ -274,7 +296,12 @@ impl Router {
                 Resolved::Ambiguous => Err(Refusal::no_model()),
             }
         });
-        resolved.inspect_err(|refusal| self.shared.metrics.refused("", refusal.outcome.reason.as_str()))
+        resolved.inspect_err(|refusal| {
+            self.shared.metrics.refused("", refusal.outcome.reason.as_str());
+            // A model that nobody serves has no name here: clients would choose the names of series.
+            let labels = Labels { model: "", target: "", fairness_id: "", priority: head.priority };
+            self.shared.llm_d.series.get(labels).failed(llm_d::error_code(refusal.outcome.status));
+        })
     }
 
     /// Runs the plan until a chosen endpoint's circuit lets the request through.
@@ -327,6 +354,20 @@ impl Router {
             metrics.prompt_tokens.inc_by(prompt_tokens);
             runtime.objects.load().count(decision.resolution.priority);
         }
+        let model = head.api.and_then(|_| scratch.scanned.model(body)).unwrap_or_default();
+        let fairness_id = &scratch.decide.fairness_id;
+        let target = decision.resolution.served.as_deref().unwrap_or(&model);
+        let labels = Labels { model: &model, target, fairness_id, priority: head.priority };
+        let llm_d = &self.shared.llm_d;
+        let series = llm_d.series.get(labels);
+        llm_d.attempts.succeeded(target, &endpoint);
+        llm_d.request_processing.observe(decided.since(decision.started).as_secs_f64());
+        let producer = runtime.in_flight.as_ref();
+        let in_flight = producer.map(|producer| llm_d.in_flight.enter(&endpoint, &series, producer, uncached, output));
+        let running = tried.is_empty().then(|| Running::new(series, body.len(), decision.started));
+        for (hits, found) in runtime.prefix_hits.iter().zip(attributes.prefixes()) {
+            hits.observe(found.matched(decision.chosen as usize), found.total_blocks, found.block_size_tokens);
+        }
         if let Some(prefix) = attributes.prefixes().first() {
             metrics.prefix_blocks.inc_by(u64::from(prefix.total_blocks));
             metrics.prefix_blocks_matched.inc_by(u64::from(prefix.matched(decision.chosen as usize)));
@@ -358,6 +399,10 @@ impl Router {
             proxy: Proxy::Ourselves,
             usage: None,
             resolution: decision.resolution,
+            running,
+            in_flight,
+            streaming: head.api.is_some() && scratch.scanned.stream(),
+            observed: Observed::new(head.api.is_some()),
             tried,
             decided,
             first_byte: None,

@@ -9,7 +9,14 @@ use weir_plan::{Outgoing, Plan, Report, Served, Told};
 use weir_pool::{Charge, Endpoint, Pool, Subset, Time};
 use weir_protocol::Usage;
 
-use crate::{Shared, decisions::Outcome, metrics::PoolMetrics, pool_objects::Resolution};
+use crate::{
+    Shared,
+    decisions::Outcome,
+    llm_d::{self, InFlightEntry, MODEL_SERVER_ERROR, Running},
+    metrics::PoolMetrics,
+    observed::Observed,
+    pool_objects::Resolution,
+};
 
 /// How a routed request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +71,12 @@ pub struct Routed {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<PoolMetrics>,
     pub(crate) charge: Option<Charge>,
+    /// Moves to the next try with the request.
+    pub(crate) running: Option<Running>,
+    pub(crate) in_flight: Option<InFlightEntry>,
+    /// A stream was asked for.
+    pub(crate) streaming: bool,
+    pub(crate) observed: Observed,
     pub(crate) tried: Vec<Arc<Endpoint>>,
     pub(crate) decided: Time,
     pub(crate) first_byte: Option<Time>,
@@ -126,8 +139,33 @@ impl Routed {
             Proxy::Silent => Told::NotTold,
         };
         let served = Served { endpoint: &self.endpoint, told };
+        let started = self.shared.clock.now();
         for plugin in &self.plan.response_headers {
             plugin.plugin.respond(&served, headers);
+        }
+        let spent = self.shared.clock.now().since(started);
+        self.shared.llm_d.response_processing.observe(spent.as_secs_f64());
+    }
+
+    /// A piece of the response's body is here. It is searched for the tokens used, which are in [`usage`](Self::usage) from the
+    /// end on.
+    pub fn observe(&mut self, piece: &[u8], now: Time) {
+        if piece.is_empty() {
+            return;
+        }
+        self.first_byte(now);
+        let before = self.observed.piece(piece, self.streaming, now);
+        let Some(running) = self.running.as_ref().filter(|_| self.streaming && self.status < 400) else { return };
+        match before {
+            None => running.series.ttft[1].observe(now.since(running.received).as_secs_f64()),
+            Some(before) => running.series.itl.observe(now.since(before).as_secs_f64()),
+        }
+    }
+
+    /// The body has ended: what was reported of the tokens used is in [`usage`](Self::usage).
+    pub fn body_ended(&mut self) {
+        if self.usage.is_none() {
+            self.usage = self.observed.usage();
         }
     }
 
@@ -150,6 +188,9 @@ impl Routed {
             if let Some(charge) = &mut self.charge {
                 charge.prompt_done();
             }
+            if let Some(entry) = &mut self.in_flight {
+                entry.prompt_done();
+            }
         }
     }
 
@@ -163,7 +204,11 @@ impl Routed {
             return;
         }
         self.charge = None;
-        let total = self.shared.clock.now().since(self.decided);
+        self.in_flight = None;
+        self.body_ended();
+        let now = self.shared.clock.now();
+        self.count(end, now);
+        let total = now.since(self.decided);
         self.metrics.duration.observe(total.as_secs_f64());
         let reason = match end {
             End::Complete => {
@@ -180,6 +225,46 @@ impl Routed {
             }
         };
         self.note(reason, total);
+    }
+
+    /// The same under llm-d's names.
+    fn count(&mut self, end: End, now: Time) {
+        let Some(running) = self.running.take() else { return };
+        let series = &running.series;
+        let duration = now.since(running.received).as_secs_f64();
+        series.duration.observe(duration);
+        match end {
+            End::ClientGone => return,
+            End::Failed(reason) => {
+                let status = reason.status();
+                series.failed(if matches!(status, 502 | 504) { MODEL_SERVER_ERROR } else { llm_d::error_code(status) });
+                return;
+            }
+            End::Complete if self.status >= 400 => {
+                series.failed(MODEL_SERVER_ERROR);
+                return;
+            }
+            End::Complete => {}
+        }
+        if self.observed.bytes > 0 {
+            series.response_bytes.observe(self.observed.bytes as f64);
+        }
+        if !self.streaming {
+            series.ttft[0].observe(duration);
+        }
+        let Some(usage) = &self.usage else { return };
+        series.input_tokens.observe(usage.prompt_tokens as f64);
+        if let Some(cached) = usage.cached_tokens {
+            series.cached_tokens.observe(cached as f64);
+        }
+        let output = usage.completion_tokens;
+        series.output_tokens.observe(output as f64);
+        if output > 0 {
+            series.ntpot.observe(duration / output as f64);
+        }
+        if let (true, Some(first), Some(last), 2..) = (self.streaming, self.observed.first, self.observed.last, output) {
+            series.tpot.observe(last.since(first).as_secs_f64() / (output - 1) as f64);
+        }
     }
 
     /// The request went to another endpoint: this try is no end of it.

@@ -67,7 +67,8 @@ async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Respons
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], plain_text(&text)).into_response()
 }
 
-/// OpenMetrics as Prometheus's text format 0.0.4: no `# EOF`, counters are named in HELP and TYPE as in their samples.
+/// OpenMetrics as Prometheus's text format 0.0.4: no `# EOF`, counters are named in HELP and TYPE as in their samples, and
+/// bounds of buckets are written as Go writes them, since servers and dashboards compare them as texts.
 fn plain_text(open: &str) -> String {
     let mut out = String::with_capacity(open.len() + 1024);
     let counters: Vec<&str> = open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
@@ -85,11 +86,43 @@ fn plain_text(open: &str) -> String {
                 out.push_str("_total ");
                 out.push_str(rest);
             }
-            _ => out.push_str(line),
+            Some(_) => out.push_str(line),
+            None => sample(line, &mut out),
         }
         out.push('\n');
     }
     out
+}
+
+/// One series; the bound of a bucket is the last label.
+fn sample(line: &str, out: &mut String) {
+    const LABEL: &str = "le=\"";
+    let bound = line.find('{').and_then(|open| {
+        let at = open + line[open..].rfind(LABEL)? + LABEL.len();
+        let end = at + line[at..].find('"')?;
+        Some((at, end, line[at..end].parse::<f64>().ok().filter(|bound| bound.is_finite())?))
+    });
+    match bound.filter(|_| line.split(['{', ' ']).next().is_some_and(|name| name.ends_with("_bucket"))) {
+        Some((at, end, bound)) => {
+            out.push_str(&line[..at]);
+            out.push_str(&go_float(bound));
+            out.push_str(&line[end..]);
+        }
+        None => out.push_str(line),
+    }
+}
+
+/// A number as Go's `strconv.FormatFloat(value, 'g', -1, 64)` writes it: the shortest digits that mean it, with an exponent below
+/// 0.0001 and from a million on.
+fn go_float(value: f64) -> String {
+    let digits = format!("{value:e}");
+    let (mantissa, exponent) = digits.split_once('e').unwrap_or((&digits, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if !(-4..6).contains(&exponent) {
+        format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+    } else {
+        format!("{value}")
+    }
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
@@ -142,5 +175,24 @@ mod tests {
         let plain =
             "# HELP a_b_total Help.\n# TYPE a_b_total counter\na_b_total{x=\"# EOF\"} 1\n# HELP g G.\n# TYPE g gauge\ng 2\n";
         assert_eq!(plain_text(open), plain);
+    }
+
+    #[test]
+    fn bounds_are_written_as_go_writes_them() {
+        let bucket = |bound: &str| format!("h_bucket{{a=\"le=\\\"1.0\\\"\",le=\"{bound}\"}} 2\n");
+        for (open, plain) in [
+            ("32778.0", "32778"),
+            ("0.00205", "0.00205"),
+            ("0.0001", "0.0001"),
+            ("0.00001", "1e-05"),
+            ("1.0", "1"),
+            ("262144.0", "262144"),
+            ("1048576.0", "1.048576e+06"),
+            ("1073741824.0", "1.073741824e+09"),
+            ("+Inf", "+Inf"),
+        ] {
+            assert_eq!(plain_text(&bucket(open)), bucket(plain));
+        }
+        assert_eq!(plain_text("g{le=\"1.0\"} 1.0\n"), "g{le=\"1.0\"} 1.0\n");
     }
 }

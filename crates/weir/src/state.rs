@@ -1,6 +1,12 @@
 //! What the router knows, as JSON and as metrics.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -79,6 +85,8 @@ pub(crate) struct EndpointCollector {
     pub(crate) router: Arc<dyn Fn() -> Arc<Router> + Send + Sync>,
     pub(crate) scraper: Scraper,
     pub(crate) logging: Arc<Logging>,
+    /// Whether names of before are written too.
+    pub(crate) legacy_names: Arc<AtomicBool>,
 }
 
 /// Counts reloads.
@@ -125,6 +133,29 @@ const PER_ENDPOINT: [(&str, &str, Read); 8] = [
     }),
 ];
 
+impl EndpointCollector {
+    /// llm-d's counters of what went wrong with sources.
+    fn data_layer(&self, encoder: &mut DescriptorEncoder<'_>, totals: &[ScrapeTotals]) -> fmt::Result {
+        let source = ("source_type", "metrics-data-source");
+        let polls = totals.iter().map(|one| one.errors).sum::<u64>();
+        let pages = totals.iter().map(|one| one.incomplete).sum::<u64>();
+        let prefixes = ["llm_d_epp_", "llm_d_inference_scheduler_"];
+        let wanted = if self.legacy_names.load(Relaxed) { 2 } else { 1 };
+        for prefix in &prefixes[..wanted] {
+            let name = format!("{prefix}datalayer_poll_errors");
+            let mut family =
+                encoder.encode_descriptor(&name, "[ALPHA] Polls of a source that failed", None, MetricType::Counter)?;
+            ConstCounter::new(polls).encode(family.encode_family(&[source])?)?;
+            let name = format!("{prefix}datalayer_extract_errors");
+            let help = "[ALPHA] Pages that lacked something that an extractor looks for";
+            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+            let labels = [source, ("extractor_type", "core-metrics-extractor")];
+            ConstCounter::new(pages).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
 impl Collector for EndpointCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let router = (self.router)();
@@ -160,6 +191,7 @@ impl Collector for EndpointCollector {
                 ConstCounter::new(read(one)).encode(family.encode_family(&[("pool", one.pool.as_str())])?)?;
             }
         }
+        self.data_layer(&mut encoder, &totals)?;
         let lines = encoder.encode_descriptor(
             "weir_log_lines_dropped",
             "Log lines that nobody read in time",

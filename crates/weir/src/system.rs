@@ -6,7 +6,16 @@ mod objects;
 mod pools;
 mod settings;
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as MetricsRegistry;
@@ -17,7 +26,7 @@ use weir_discovery::{Discovery, FileWatch};
 use weir_engine_metrics::Scraper;
 use weir_gateway::{Gateway, Listener, Live};
 use weir_plan::Registry;
-use weir_router::{Clock, DecisionLog, DecisionLogConfig, PoolRuntime, Router, RouterMetrics, Shared};
+use weir_router::{Clock, DecisionLog, DecisionLogConfig, LlmDCollector, PoolRuntime, Router, RouterMetrics, Shared};
 use weir_tls::{CertReloader, ServerTls, TlsError};
 
 use self::{
@@ -94,6 +103,8 @@ pub(crate) struct System {
     in_force: Mutex<InForce>,
     reloads: Arc<ReloadStatus>,
     metrics: Mutex<Option<MetricsRegistry>>,
+    /// Whether metrics have llm-d's older names too.
+    legacy_names: Arc<AtomicBool>,
     /// Ends everything that has no request of its own.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -153,14 +164,21 @@ impl System {
         };
         let gateway = Gateway::new(Arc::clone(&live), &mut registry);
         let ext_proc = Front::new(config, &live.load(), &mut registry)?;
-        let router = {
+        let router: Arc<dyn Fn() -> Arc<Router> + Send + Sync> = {
             let live = Arc::clone(&live);
             Arc::new(move || Arc::clone(&live.load().router))
         };
+        let legacy_names = Arc::new(AtomicBool::new(config.metrics.legacy_names));
+        registry.register_collector(Box::new(LlmDCollector::new(
+            Arc::clone(&shared),
+            Arc::clone(&router),
+            Arc::clone(&legacy_names),
+        )));
         registry.register_collector(Box::new(EndpointCollector {
             router,
             scraper: scraper.clone(),
             logging: Arc::clone(&logging),
+            legacy_names: Arc::clone(&legacy_names),
         }));
         let reloads = Arc::new(ReloadStatus::default());
         registry.register_collector(Box::new(state::ReloadCollector { reloads: Arc::clone(&reloads) }));
@@ -181,6 +199,7 @@ impl System {
             in_force: Mutex::new(InForce { config: loaded.config, pools }),
             reloads,
             metrics: Mutex::new(Some(registry)),
+            legacy_names,
             stop,
             tasks,
         };
@@ -405,6 +424,7 @@ impl System {
         self.ext_proc.store(&config, &live);
         self.live.store(Arc::new(live));
         self.scraper.set_pools(scraped);
+        self.legacy_names.store(config.metrics.legacy_names, Relaxed);
         if sets_level {
             self.logging.set_level(config.log.level.as_str());
         }

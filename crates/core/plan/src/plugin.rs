@@ -126,6 +126,10 @@ pub trait Producer: Send + Sync {
     fn memory(&self) -> Option<(usize, usize)> {
         None
     }
+    /// Entries of its prefix index, if it has one.
+    fn entries(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// What plugins change of a request on its way to its endpoint.

@@ -108,6 +108,9 @@ impl Session {
     /// A piece of the response is here.
     pub(crate) fn note(&mut self, piece: &[u8]) {
         self.ticket.bytes_out += piece.len() as u64;
+        if let Some(routed) = &mut self.routed {
+            routed.observe(piece, self.live.router.now());
+        }
     }
 
     /// Keeps the connection for the next request.

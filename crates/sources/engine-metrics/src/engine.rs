@@ -123,6 +123,22 @@ impl Engine {
     }
 }
 
+/// Whether a page had every family that the mapping names. Adapters may be missing: an engine without any lists none.
+pub(crate) fn is_complete(mapping: &EngineMapping, scrape: &Scrape) -> bool {
+    let info = mapping.cache_info.is_some();
+    let block_size = mapping.cache_block_size.is_some() || (info && mapping.cache_block_size_label.is_some());
+    let num_blocks = mapping.cache_num_blocks.is_some() || (info && mapping.cache_num_blocks_label.is_some());
+    [
+        (mapping.queued.is_some(), scrape.waiting.is_some()),
+        (mapping.running.is_some(), scrape.running.is_some()),
+        (mapping.kv_usage.is_some(), scrape.kv_usage.is_some()),
+        (block_size, scrape.block_size_tokens.is_some()),
+        (num_blocks, scrape.num_blocks.is_some()),
+    ]
+    .into_iter()
+    .all(|(wanted, found)| found || !wanted)
+}
+
 /// Whether a page had any number that routing uses.
 pub(crate) fn has_load(scrape: &Scrape) -> bool {
     scrape.waiting.is_some() || scrape.running.is_some() || scrape.kv_usage.is_some()

@@ -36,6 +36,8 @@ pub struct ScrapeTotals {
     pub scrapes: u64,
     /// Visits to which no usable answer came.
     pub errors: u64,
+    /// Pages without a family that the engine's mapping names, adapters aside.
+    pub incomplete: u64,
     /// Bytes received.
     pub bytes: u64,
 }
@@ -44,6 +46,7 @@ pub struct ScrapeTotals {
 struct Counters {
     scrapes: AtomicU64,
     errors: AtomicU64,
+    incomplete: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -116,6 +119,7 @@ impl Scraper {
             pool: entry.pool.name().to_owned(),
             scrapes: entry.counters.scrapes.load(Relaxed),
             errors: entry.counters.errors.load(Relaxed),
+            incomplete: entry.counters.incomplete.load(Relaxed),
             bytes: entry.counters.bytes.load(Relaxed),
         };
         pools.iter().map(total).collect()

@@ -9,7 +9,7 @@ use weir_pool::{Endpoint, EndpointUrl, Scrape, Time};
 use crate::{
     Clock, Engine, EngineMapping, ScrapeOptions,
     connection::{Answer, AskError, Buffers, Connection, Origin, ask},
-    engine::has_load,
+    engine::{has_load, is_complete},
     models,
 };
 
@@ -47,6 +47,8 @@ pub(crate) struct Outcome {
     /// It was probed: it has no metrics page to read.
     pub(crate) probing: bool,
     pub(crate) bytes: u64,
+    /// Its page lacked a family that the engine's mapping names.
+    pub(crate) incomplete: bool,
 }
 
 /// What is kept of an endpoint from visit to visit.
@@ -68,6 +70,7 @@ pub(crate) struct Session {
     models_due: Time,
     failing: bool,
     bytes: u64,
+    incomplete: bool,
 }
 
 fn request(endpoint: &EndpointUrl, origin: &Origin, path: &str, options: &ScrapeOptions) -> Vec<u8> {
@@ -102,6 +105,7 @@ impl Session {
             models_due: Time::ZERO,
             failing: false,
             bytes: 0,
+            incomplete: false,
             options,
         };
         session.prepare();
@@ -154,6 +158,7 @@ impl Session {
     /// Asks the endpoint once, and publishes what it says.
     pub(crate) async fn visit(&mut self, clock: &Clock, buffers: &Buffers) -> Outcome {
         self.bytes = 0;
+        self.incomplete = false;
         let patience = self.options.timeout;
         let looked = timeout(patience, self.look(clock, buffers)).await.unwrap_or(Err(VisitError::Timeout(patience)));
         let health = &self.endpoint.health;
@@ -179,7 +184,8 @@ impl Session {
                 }
             }
         }
-        Outcome { answered: looked.is_ok(), probing: !self.options.enabled || self.no_page.is_some(), bytes: self.bytes }
+        let probing = !self.options.enabled || self.no_page.is_some();
+        Outcome { answered: looked.is_ok(), probing, bytes: self.bytes, incomplete: self.incomplete }
     }
 
     async fn look(&mut self, clock: &Clock, buffers: &Buffers) -> Result<(), VisitError> {
@@ -226,6 +232,7 @@ impl Session {
                         debug!(endpoint = self.endpoint.id(), engine = engine.name(), "engine recognised by its metrics");
                         self.engine = engine;
                     }
+                    self.incomplete = !is_complete(self.engine.mapping(), &scrape);
                     self.endpoint.engine.record(&scrape, self.endpoint.ledger.requests(), clock());
                     for ((name, _), number) in self.engine.mapping().custom.iter().zip(&scrape.custom) {
                         self.endpoint.numbers.set(name, *number);

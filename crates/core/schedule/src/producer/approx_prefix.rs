@@ -198,6 +198,10 @@ impl Producer for ApproxPrefix {
         let stats = self.index.stats();
         Some((stats.used_bytes, stats.limit_bytes))
     }
+
+    fn entries(&self) -> Option<usize> {
+        Some(self.index.len())
+    }
 }
 
 impl PreRequest for ApproxPrefix {

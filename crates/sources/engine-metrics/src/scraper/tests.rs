@@ -286,6 +286,18 @@ async fn traffic_makes_an_idle_endpoint_interesting() {
 }
 
 #[tokio::test]
+async fn pages_that_lack_a_family_are_counted() {
+    for (page, incomplete) in [(VLLM, false), ("vllm:num_requests_running 3\n", true)] {
+        let fake = Fake::start(move |request| if request.path == "/metrics" { reply(200, page) } else { reply(404, "") }).await;
+        let pool = pool_of(&[spec("a", fake.port)]);
+        let bench = Bench::start(vec![(Arc::clone(&pool), eager())]).await;
+        until(|| bench.scraper.totals()[0].scrapes >= 3).await;
+        let totals = bench.scraper.totals().remove(0);
+        assert_eq!((totals.incomplete > 0, totals.errors), (incomplete, 0));
+    }
+}
+
+#[tokio::test]
 async fn endpoints_behind_tls() {
     let (fake, tls) = Fake::start_tls(|request| if request.path == "/metrics" { reply(200, VLLM) } else { reply(404, "") }).await;
     let url = format!("https://127.0.0.1:{}", fake.port).parse().unwrap();

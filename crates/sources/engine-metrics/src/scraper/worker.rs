@@ -143,6 +143,7 @@ impl Worker {
         target.cadence.finished(outcome.answered, outcome.probing);
         target.counters.scrapes.fetch_add(1, Relaxed);
         target.counters.bytes.fetch_add(outcome.bytes, Relaxed);
+        target.counters.incomplete.fetch_add(u64::from(outcome.incomplete), Relaxed);
         if !outcome.answered {
             target.counters.errors.fetch_add(1, Relaxed);
         }
