@@ -396,7 +396,8 @@ def metrics() -> str:
         model = json.loads(fetch(url + "/models"))["data"][0]["id"]
         for stream in (False, True):
             fetch(url + "/chat/completions",
-                  {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2, "stream": stream})
+                  {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "ignore_eos": True,
+                   **({"stream": True, "stream_options": {"include_usage": True}} if stream else {})})
         fetch(url + "/chat/completions", {"model": "no-such-model", "messages": []})
         own = fetch(admin + "/metrics")
         worker = json.loads(fetch(admin + "/debug/state"))["pools"][0]["endpoints"][0]["url"]
@@ -404,7 +405,10 @@ def metrics() -> str:
     finally:
         router.send_signal(signal.SIGTERM)
         router.wait(20)
-    return (NOTICE + "# Metrics\n\n## The router\n\nAt `/metrics` of the admin address.\n\n" + samples(own)
+    return (NOTICE + "# Metrics\n\n## The router\n\nAt `/metrics` of the admin address. A family appears with its first series: `llm_d_epp_inflight_requests` and "
+            "`llm_d_epp_inflight_tokens`, for instance, while requests run and a plan has an `inflight-load-producer`. "
+            "`metrics: {legacyNames: false}` leaves out the names that begin with `inference_` and `llm_d_inference_scheduler_`.\n\n"
+            + samples(own)
             + "\n## Simulated workers\n\nAt `/metrics` of each worker: vLLM's names, labels and buckets.\n\n" + samples(simulated))
 
 

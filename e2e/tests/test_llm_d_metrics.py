@@ -193,7 +193,9 @@ def traffic(router: process.Router) -> str:
         with pytest.raises(openai.NotFoundError):
             client.chat.completions.create(model="nobody", messages=messages)
         # A request that runs while the page is read.
-        with client.chat.completions.create(model=MODEL, messages=messages, max_tokens=4000, stream=True) as running:
+        with client.chat.completions.create(
+            model=MODEL, messages=messages, max_tokens=4000, stream=True, extra_body={"ignore_eos": True},
+        ) as running:
             pieces = iter(running)
             next(pieces)
             return httpx.get(router.admin + "/metrics", timeout=10).text
