@@ -188,6 +188,9 @@ pub(crate) struct Attempts {
     failures: Mutex<HashMap<Box<str>, u64>>,
 }
 
+/// Decisions that failed, by target model.
+pub(crate) type Failures = Vec<(Box<str>, u64)>;
+
 /// Decisions for one target model at one endpoint.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -231,7 +234,7 @@ impl Attempts {
     }
 
     /// Decisions, in order, without those of endpoints that drain; and failures by target model.
-    pub(crate) fn read(&self) -> (Vec<Arc<Attempt>>, Vec<(Box<str>, u64)>) {
+    pub(crate) fn read(&self) -> (Vec<Arc<Attempt>>, Failures) {
         let mut all = self.all.write();
         for bucket in all.values_mut() {
             bucket.retain(|one| !one.endpoint.health.is_draining());
@@ -240,8 +243,7 @@ impl Attempts {
         let mut attempts: Vec<Arc<Attempt>> = all.values().flatten().cloned().collect();
         drop(all);
         attempts.sort_by(|one, other| (&one.target, one.endpoint.id()).cmp(&(&other.target, other.endpoint.id())));
-        let mut failures: Vec<(Box<str>, u64)> =
-            self.failures.lock().iter().map(|(name, count)| (name.clone(), *count)).collect();
+        let mut failures: Failures = self.failures.lock().iter().map(|(name, count)| (name.clone(), *count)).collect();
         failures.sort();
         (attempts, failures)
     }
