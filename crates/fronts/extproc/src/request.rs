@@ -179,8 +179,8 @@ impl Session {
 
     /// A piece of the response's body is here.
     pub(crate) fn response_body(&mut self, piece: &[u8]) {
-        if let Some(sent) = self.sent.as_mut().filter(|_| !piece.is_empty()) {
-            sent.routed.first_byte(self.live.router.now());
+        if let Some(sent) = &mut self.sent {
+            sent.routed.observe(piece, self.live.router.now());
         }
     }
 
