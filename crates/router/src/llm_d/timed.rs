@@ -169,4 +169,8 @@ impl ProfileHandler for TimedHandler {
     fn peer(&self, results: &[ProfileResult]) -> Option<u32> {
         self.picking.inner.peer(results)
     }
+
+    fn prefill(&self) -> Option<usize> {
+        self.picking.inner.prefill()
+    }
 }
