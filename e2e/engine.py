@@ -21,7 +21,7 @@ class Seen:
 @dataclass
 class Engine:
     """Serves one model. `key`: what `Authorization: Bearer` must say. `fail`: status of every generation request.
-    `host`: address to listen on. `tls`: certificate and key to speak TLS with.
+    `host`: address to listen on. `tls`: certificate and key to speak TLS with. `page`: its metrics page, if it has one.
     """
 
     model: str = "bare/model"
@@ -29,6 +29,7 @@ class Engine:
     fail: int | None = None
     host: str = "127.0.0.1"
     tls: tuple[str, str] | None = None
+    page: bytes | None = None
     seen: list[Seen] = field(default_factory=list)
 
     def __enter__(self) -> Engine:
@@ -56,6 +57,11 @@ class Engine:
                     self.answer(401, {"error": {"message": "no"}})
                 elif self.path == "/v1/models":
                     self.answer(200, {"object": "list", "data": [{"id": engine.model, "object": "model"}]})
+                elif self.path == "/metrics" and engine.page is not None:
+                    self.send_response(200)
+                    self.send_header("content-length", str(len(engine.page)))
+                    self.end_headers()
+                    self.wfile.write(engine.page)
                 elif self.path == "/health":
                     self.answer(200, {})
                 elif self.command == "POST" and self.path != "/metrics":

@@ -1,7 +1,7 @@
 """Every command that README and the book show runs, in the order of the page.
 
 A block marked `sh` must succeed. `sh background` keeps running until the page ends; it has begun once it printed a line that says
-so: `weir is ready`, or one line for each simulated worker. `sh ignore` is not run: it needs something that a test has not. README and the quick start run in the checkout,
+so: `weir is ready`, one line for each simulated worker, or Envoy's last one before it serves. `sh ignore` is not run: it needs something that a test has not. README and the quick start run in the checkout,
 the other pages in an empty folder with `weir` on the path. Each page gets a network of its own where that is possible, so
 that the default ports are free; else it is skipped if they are not.
 """
@@ -19,8 +19,8 @@ import pytest
 
 BLOCK = re.compile(r"^```sh(?P<words>[^\n]*)\n(?P<code>.*?)^```$", re.M | re.S)
 PAGES = [process.ROOT / "README.md", *sorted((process.ROOT / "docs").rglob("*.md"))]
-IN_CHECKOUT = {"README.md", "docs/quickstart.md"}
-PORTS = (8080, 9090)
+IN_CHECKOUT = {"README.md", "docs/quickstart.md", "docs/guides/envoy.md"}
+PORTS = (8000, 8001, 8080, 8081, 9002, 9003, 9090, 19000)
 
 # Brings the loopback interface of a new network namespace up: SIOCSIFFLAGS, IFF_UP.
 LOOPBACK_UP = (
@@ -36,7 +36,7 @@ background() {  # place, command, lines that say that it began
     setsid bash -c "$2" >"$log" 2>&1 &
     local pid=$!; groups+=("$pid")
     for _ in $(seq 6000); do
-        [[ $(grep -cE '^weir is ready|^weir sim: .* on http' "$log") -ge $3 ]] && return
+        [[ $(grep -cE '^weir is ready|^weir sim: .* on http|starting main dispatch loop' "$log") -ge $3 ]] && return
         kill -0 "$pid" 2>/dev/null || { echo "$1 ended:"; cat "$log"; exit 1; }
         sleep 0.1
     done
@@ -89,6 +89,8 @@ def test_commands_of(name: str, tmp_path: pathlib.Path) -> None:
     for tool in ("bash", "setsid", "curl"):
         if not shutil.which(tool):
             pytest.skip(f"{tool} is missing")
+    if re.search(r"^envoy ", "\n".join(code for _, _, code in blocks(process.ROOT / name)), re.M) and not shutil.which("envoy"):
+        pytest.skip("envoy is missing")
     network = own_network()
     if not network:
         for port in PORTS:

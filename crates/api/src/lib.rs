@@ -53,7 +53,7 @@ pub use self::{
     router::{
         Auth, CircuitBreaker, Cors, Destinations, EndpointFile, Endpoints, ErrorFormat, Explain, Exposition, ExtProc, Gateway,
         Https, Limits, Listen, LoadError, Loaded, Log, LogFormat, LogLevel, MetricsSpec, ObjectsFile, PoolSpec, PoolTls,
-        ROUTER_API_VERSION, ROUTER_KIND, RetryPolicy, RouterConfig, Scheduling, StaticEndpoint, Timeouts, schema,
+        ROUTER_API_VERSION, ROUTER_KIND, RetryPolicy, RouterConfig, Scheduling, StaticEndpoint, Timeouts, TlsVersion, schema,
     },
     spanned::Spanned,
 };

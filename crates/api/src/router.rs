@@ -16,7 +16,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use self::{
-    ext_proc::{Destinations, ErrorFormat, ExtProc},
+    ext_proc::{Destinations, ErrorFormat, ExtProc, TlsVersion},
     gateway::{CircuitBreaker, Cors, Gateway, Limits, RetryPolicy, Timeouts},
     load::{LoadError, Loaded, schema},
     pool::{EndpointFile, Endpoints, MetricsSpec, PoolSpec, PoolTls, Scheduling, StaticEndpoint},

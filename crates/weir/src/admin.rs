@@ -38,6 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, stop: Cancel
         .route("/readyz", get(readyz))
         .route("/debug/state", get(debug_state))
         .route("/debug/plan", get(debug_plan))
+        .route("/debug/plugins/state", get(plugin_state))
         .route("/debug/explain", get(recent))
         .route("/debug/explain/{id}", get(explain))
         .with_state(admin);
@@ -51,6 +52,7 @@ async fn index() -> &'static str {
      /readyz              200 while every pool has a ready endpoint and the process does not drain\n\
      /debug/state         pools, endpoints and their numbers\n\
      /debug/plan          the effective configuration of each pool\n\
+     /debug/plugins/state what plugins hold, as llm-d shows it\n\
      /debug/explain       ids of the last decisions\n\
      /debug/explain/{id}  why a request went where it went\n"
 }
@@ -153,6 +155,10 @@ async fn debug_plan(State(admin): State<Arc<Admin>>) -> Json<Value> {
         })
         .collect();
     Json(Value::Array(pools))
+}
+
+async fn plugin_state(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    Json(state::plugins(&(admin.router)(), std::time::SystemTime::now()))
 }
 
 async fn recent(State(admin): State<Arc<Admin>>) -> Json<Vec<String>> {

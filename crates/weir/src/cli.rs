@@ -35,6 +35,11 @@ pub(crate) enum Command {
     /// Start simulated model servers (`weir sim --help` lists their flags).
     #[command(disable_help_flag = true)]
     Sim(Sim),
+    /// Find out what is wrong between Envoy, the picker and the model servers, and how to fix it.
+    Doctor(Doctor),
+    /// Answer Envoy as llm-d's Endpoint Picker does (`weir epp --help` lists its flags).
+    #[command(disable_help_flag = true)]
+    Epp(Epp),
     /// Show why a request went where it went.
     Explain(Explain),
     /// Show which model a request would get by the model rewrites, and which priority by the objectives.
@@ -156,6 +161,43 @@ pub(crate) struct Crds {
     /// Write one file for each into this folder instead.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without an address, those of deploy/standalone are looked at. Exits with 0 if nothing is wrong, else with 1; \
+warnings do not change the exit code. Nothing is changed, but with --url two short requests are sent.
+
+Examples:
+  weir doctor                                      Envoy, picker and a request's way, all on this machine
+  weir doctor --config epp.yaml                    the model servers that a configuration lists
+  weir doctor --envoy http://10.0.0.9:19000 --json   only that Envoy, for a script"
+)]
+pub(crate) struct Doctor {
+    /// A RouterConfig or EndpointPickerConfig: its endpoints, their metrics and block sizes are looked at.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Envoy's admin address: body modes, timeouts, circuit breakers, counters.
+    #[arg(long, value_name = "URL")]
+    pub(crate) envoy: Option<String>,
+    /// weir's admin address (`weir epp`: --metrics-port): readiness, age of metrics, reloads.
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// Where clients send requests: two are sent, to see that they pass the picker and come back.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The model that these requests name. Default: the first one that is known.
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) model: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Epp {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
 }
 
 #[derive(Debug, Args)]

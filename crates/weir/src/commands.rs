@@ -2,7 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod crds;
-mod document;
+pub(crate) mod document;
 pub(crate) mod explain;
 pub(crate) mod plugins;
 pub(crate) mod rewrite;

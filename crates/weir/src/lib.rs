@@ -7,7 +7,11 @@ mod admin;
 mod cli;
 mod commands;
 mod configuration;
+mod doctor;
+mod epp;
 mod failure;
+mod go_flags;
+mod http_client;
 mod listeners;
 mod logging;
 mod reload;
@@ -16,7 +20,7 @@ mod state;
 mod status_line;
 mod system;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, path::Path, process::ExitCode};
 
 use clap::Parser as _;
 use weir_plan::Registry;
@@ -33,7 +37,7 @@ pub fn register_plugins(registry: &mut Registry) {
 
 /// Runs the program with the process's arguments. `extra_plugins` may add plugin types, or replace them.
 pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -49,6 +53,14 @@ pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
         Command::Crds(arguments) => commands::crds::run(&arguments),
         Command::Completions(arguments) => commands::completions(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments, &registry),
+        Command::Doctor(arguments) => match block_on(doctor::run(arguments, &registry)) {
+            Ok(diagnosis) => {
+                let _ = std::io::stdout().write_all(diagnosis.text.as_bytes());
+                return if diagnosis.is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            }
+            Err(failure) => Err(failure),
+        },
+        Command::Epp(arguments) => block_on(epp::run(arguments.arguments, registry)),
         Command::Explain(arguments) => block_on(commands::explain::run(arguments, &registry)),
         Command::Sim(arguments) => block_on(commands::sim::run(arguments)),
         Command::Up(arguments) => block_on(commands::up::run(arguments, registry)),
@@ -65,6 +77,16 @@ pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// The process's arguments. A program that is called `epp`, as the image of llm-d's picker has it, is `weir epp`.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == "epp") {
+        arguments.insert(1, "epp".into());
+    }
+    arguments
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, failure::Failure>>) -> Result<T, failure::Failure> {

@@ -21,21 +21,21 @@ use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use weir_api::{Loaded, RouterConfig};
+use weir_api::{Endpoints, Loaded, PoolSpec, RouterConfig};
 use weir_discovery::{Discovery, FileWatch};
 use weir_engine_metrics::Scraper;
 use weir_gateway::{Gateway, Listener, Live};
-use weir_plan::Registry;
+use weir_plan::{CompileOptions, Registry};
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, LlmDCollector, PoolRuntime, Router, RouterMetrics, Shared};
 use weir_tls::{CertReloader, ServerTls, TlsError};
 
+pub(crate) use self::settings::mappings;
 use self::{
     ext_proc::{ExtProcPorts, Front},
     pools::PoolInForce,
 };
 use crate::{
     admin::{self, Admin},
-    configuration,
     failure::Failure,
     listeners::bind,
     logging::Logging,
@@ -54,13 +54,20 @@ const FIRST_ROUND: Duration = Duration::from_secs(3);
 pub(crate) enum Origin {
     /// The command line: it cannot change.
     CommandLine,
-    /// A file that is read again when it changes.
-    File {
-        path: PathBuf,
+    /// Files that are read again when they change.
+    Files {
+        /// What the log calls the configuration.
+        name: String,
+        /// The configuration file, if there is one: it may name others.
+        path: Option<PathBuf>,
+        read: Reader,
         /// Whether it decides how much is logged.
         sets_level: bool,
     },
 }
+
+/// Reads the configuration.
+pub(crate) type Reader = Arc<dyn Fn() -> Result<Loaded, Failure> + Send + Sync>;
 
 /// The program's ports, open.
 pub(crate) struct Opened {
@@ -92,6 +99,7 @@ pub(crate) struct System {
     origin: Origin,
     logging: Arc<Logging>,
     plugins: Registry,
+    options: CompileOptions,
     shared: Arc<Shared>,
     live: Arc<ArcSwap<Live>>,
     scraper: Scraper,
@@ -118,7 +126,7 @@ struct InForce {
 struct Addresses {
     client: Option<String>,
     ext_proc: Option<SocketAddr>,
-    admin: Option<SocketAddr>,
+    admin: Option<String>,
 }
 
 impl System {
@@ -126,6 +134,7 @@ impl System {
     pub(crate) async fn start(
         loaded: Loaded,
         plugins: Registry,
+        options: CompileOptions,
         origin: Origin,
         opened: Opened,
         logging: Arc<Logging>,
@@ -147,9 +156,9 @@ impl System {
             async move { scraper.run(stop).await }
         });
 
-        let prepared = pools::prepare(&config.pools, &[], &plugins, &loaded.sources)?;
+        let prepared = pools::prepare(&config.pools, &[], &plugins, options, &loaded.sources)?;
         for one in &prepared {
-            report_plan(one.spec().name.value.as_str(), &one.plan);
+            report_plan(one.spec(), &one.plan);
         }
         let mut pools = Vec::new();
         for one in prepared {
@@ -188,6 +197,7 @@ impl System {
             origin,
             logging,
             plugins,
+            options,
             shared,
             live,
             scraper,
@@ -216,8 +226,8 @@ impl System {
     /// Says where it listens, and what is not as one would wish.
     pub(crate) fn announce(&self) {
         let mut err = std::io::stderr();
-        if let Some(admin) = self.addresses.admin {
-            let _ = writeln!(err, "admin: http://{admin}");
+        if let Some(admin) = &self.addresses.admin {
+            let _ = writeln!(err, "admin: {admin}");
         }
         if let (Some(_), Some(address)) = (&self.addresses.client, self.addresses.ext_proc) {
             let _ = writeln!(err, "external processing: {address}");
@@ -309,7 +319,7 @@ impl System {
         });
         let live = Arc::clone(&self.live);
         self.tasks.spawn(status_line::run(move || Arc::clone(&live.load().router), drain.clone()));
-        if matches!(self.origin, Origin::File { .. }) {
+        if matches!(self.origin, Origin::Files { .. }) {
             let mut hangups = signals::hangups()?;
             let this = Arc::clone(self);
             self.tasks.spawn(async move {
@@ -341,45 +351,45 @@ impl System {
     /// The configuration file and every file that it names.
     async fn files(&self) -> Vec<PathBuf> {
         let mut files = self.in_force.lock().await.config.files();
-        if let Origin::File { path, .. } = &self.origin {
-            files.push(path.clone());
+        if let Origin::Files { path, .. } = &self.origin {
+            files.extend(path.clone());
         }
         files
     }
 
     /// Whether the file says something else than what is in force.
     async fn is_outdated(&self) -> bool {
-        let Origin::File { path, .. } = &self.origin else { return false };
-        let path = path.clone();
-        let read = tokio::task::spawn_blocking(move || configuration::load(&path)).await;
+        let Origin::Files { read, .. } = &self.origin else { return false };
+        let read = Arc::clone(read);
+        let read = tokio::task::spawn_blocking(move || read()).await;
         let in_force = self.in_force.lock().await;
         !matches!(read, Ok(Ok(loaded)) if loaded.config == in_force.config)
     }
 
     /// Reads the configuration again. Whatever is wrong with it, nothing changes.
     async fn reload(&self) {
-        let Origin::File { path, sets_level } = &self.origin else { return };
-        match self.try_reload(path, *sets_level).await {
+        let Origin::Files { name, read, sets_level, .. } = &self.origin else { return };
+        match self.try_reload(read, *sets_level).await {
             Ok(()) => {
                 self.reloads.applied();
-                tracing::info!(file = %path.display(), "configuration reloaded");
+                tracing::info!(file = name, "configuration reloaded");
             }
             Err(failure) => {
                 self.reloads.refused(&failure.to_string());
-                tracing::error!(file = %path.display(), "configuration not reloaded, the old one stays in force\n{failure}");
+                tracing::error!(file = name, "configuration not reloaded, the old one stays in force\n{failure}");
             }
         }
     }
 
-    async fn try_reload(&self, path: &std::path::Path, sets_level: bool) -> Result<(), Failure> {
-        let path_buf = path.to_owned();
-        let loaded = tokio::task::spawn_blocking(move || configuration::load(&path_buf))
+    async fn try_reload(&self, read: &Reader, sets_level: bool) -> Result<(), Failure> {
+        let read = Arc::clone(read);
+        let loaded = tokio::task::spawn_blocking(move || read())
             .await
             .map_err(|error| Failure::new(format!("reading the configuration: {error}")))??;
         warn_of(&loaded);
         let config = loaded.config;
         let mut in_force = self.in_force.lock().await;
-        let prepared = pools::prepare(&config.pools, &in_force.pools, &self.plugins, &loaded.sources)?;
+        let prepared = pools::prepare(&config.pools, &in_force.pools, &self.plugins, self.options, &loaded.sources)?;
         // Keys and certificates are read before anything changes.
         for one in &prepared {
             settings::towards(one.spec(), &one.plan, weir_gateway::breaker(&config.gateway.circuit_breaker))?;
@@ -397,7 +407,7 @@ impl System {
             let place = old.iter().position(|old| old.spec.name.value == one.spec().name.value);
             let before = place.map(|place| old.swap_remove(place));
             match before {
-                Some(before) if pools::same_source(&before.spec.endpoints, &one.spec().endpoints) => {
+                Some(before) if before.source == one.source() => {
                     pools.push(one.keep(before.discovery));
                 }
                 before => match one.start(&self.stop).await {
@@ -476,11 +486,15 @@ fn warn_of(loaded: &Loaded) {
     }
 }
 
-fn report_plan(pool: &str, plan: &weir_plan::Plan) {
+fn report_plan(spec: &PoolSpec, plan: &weir_plan::Plan) {
+    let pool = spec.name.as_str();
     for warning in &plan.warnings {
         tracing::warn!(pool, "{}", warning.message);
     }
     let inactive: Vec<String> = plan.inactive().collect();
+    if plan.discovery.is_some() && spec.endpoints != Endpoints::default() {
+        tracing::warn!(pool, "dataLayer.discovery has no effect: the pool itself says where its endpoints are");
+    }
     if !inactive.is_empty() {
         tracing::info!(pool, "accepted and not yet active: {}", inactive.join(", "));
     }
@@ -499,6 +513,6 @@ impl Addresses {
             format!("{scheme}://{shown}")
         };
         let client = of(&opened.http).map(|at| url("http", at)).or_else(|| of(&opened.https).map(|at| url("https", at)));
-        Self { client, ext_proc: of(&opened.ext_proc.processing), admin: of(&opened.admin) }
+        Self { client, ext_proc: of(&opened.ext_proc.processing), admin: of(&opened.admin).map(|at| url("http", at)) }
     }
 }

@@ -19,6 +19,11 @@ pub struct ExtProc {
     /// Private key, PEM. Read again when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<Spanned<PathBuf>>,
+    /// Least version of TLS. Default 1.2.
+    pub min_tls_version: TlsVersion,
+    /// Cipher suites of TLS 1.2 by their IANA names. Default: all that are safe.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cipher_suites: Vec<Spanned<String>>,
     /// How many endpoints Envoy is told. Default all.
     pub destinations: Destinations,
     /// Whether the proxy's list of endpoints (`envoy.lb.subset_hint`) counts. Default true.
@@ -41,6 +46,8 @@ impl Default for ExtProc {
             secure: true,
             cert_file: None,
             key_file: None,
+            min_tls_version: TlsVersion::V12,
+            cipher_suites: Vec::new(),
             destinations: Destinations::All,
             subset_hint: true,
             scores: false,
@@ -50,6 +57,18 @@ impl Default for ExtProc {
             max_send_bytes: Spanned::nowhere(Quantity::mib(4)),
         }
     }
+}
+
+/// Least version of TLS. Nothing older than 1.2 is ever spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V13,
 }
 
 /// How many endpoints Envoy is told.

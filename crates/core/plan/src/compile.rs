@@ -4,6 +4,7 @@
 
 mod assemble;
 mod data_layer;
+mod discovery;
 mod effective;
 mod instances;
 mod roles;

@@ -27,9 +27,9 @@ pub use self::{
     error::PickError,
     plan::{InFlightPolicy, MetricsSource, Named, Plan, Profile, Scored},
     plugin::{
-        Admitter, Decider, EngineSpec, Filter, HeaderProcessor, Outgoing, Parts, Picker, PreRequest, Producer, ProfileHandler,
-        ProfileResult, PromptSink, PromptStream, Report, Reporter, ResponseHeaders, SaturationDetector, Scorer, Scores, Screener,
-        Served, SourceConfig, Told, TopologyLabels, UsageLimits,
+        Admitter, Decider, DiscoveryFile, EngineSpec, Filter, HeaderProcessor, Outgoing, Parts, Picker, PreRequest, Producer,
+        ProfileHandler, ProfileResult, PromptSink, PromptStream, Report, Reporter, ResponseHeaders, SaturationDetector, Scorer,
+        Scores, Screener, Served, SourceConfig, SourceTls, Told, TopologyLabels, UsageLimits,
     },
     registry::{
         Deprecation, Draft, ExtensionPoint, Need, Offer, Payload, PluginContext, PluginType, Reference, Registry, Stability,

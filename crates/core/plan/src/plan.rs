@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use weir_api::Diagnostic;
 
 use crate::{
-    Admitter, Columns, DataSet, Effective, EngineSpec, Filter, HeaderProcessor, Picker, PreRequest, Producer, ProfileHandler,
-    Reporter, ResponseHeaders, SaturationDetector, Scorer, Screener, UsageLimits,
+    Admitter, Columns, DataSet, DiscoveryFile, Effective, EngineSpec, Filter, HeaderProcessor, Picker, PreRequest, Producer,
+    ProfileHandler, Reporter, ResponseHeaders, SaturationDetector, Scorer, Screener, SourceTls, UsageLimits,
 };
 
 /// A plugin and the name of its instance.
@@ -82,8 +82,8 @@ pub struct MetricsSource {
     pub port: Option<u16>,
     /// How often; `None`: as the pool says.
     pub interval: Option<Duration>,
-    /// Whether certificates go unchecked.
-    pub insecure_skip_verify: bool,
+    /// TLS, where `scheme` asks for it.
+    pub tls: SourceTls,
     /// Label that names an endpoint's engine.
     pub engine_label_key: String,
     /// Engine of endpoints without that label.
@@ -99,7 +99,7 @@ impl Default for MetricsSource {
             path: None,
             port: None,
             interval: None,
-            insecure_skip_verify: true,
+            tls: SourceTls { insecure_skip_verify: true, ..SourceTls::default() },
             engine_label_key: "llm-d.ai/engine-type".to_owned(),
             default_engine: "vllm".to_owned(),
             engines: Vec::new(),
@@ -138,6 +138,8 @@ pub struct Plan {
     pub reads: DataSet,
     /// What is scraped; `None`: nothing.
     pub metrics: Option<MetricsSource>,
+    /// Where the endpoints are listed; `None`: whoever keeps the pool knows.
+    pub discovery: Option<DiscoveryFile>,
     /// How in-flight tokens are charged.
     pub in_flight: Option<InFlightPolicy>,
     /// What every tie and draw comes from.

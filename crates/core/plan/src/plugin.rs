@@ -1,6 +1,6 @@
 //! What a plugin can be. One instance may be several of these at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -242,7 +242,7 @@ pub trait PromptStream: Send + Sync {
     fn stream(&self, request: &RequestView<'_>, sink: &mut dyn PromptSink) -> bool;
 }
 
-/// A configured source of engine metrics.
+/// A configured source of facts about endpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceConfig {
     /// `metrics-data-source`: where and how often to scrape.
@@ -255,8 +255,8 @@ pub enum SourceConfig {
         port: Option<u16>,
         /// How often; `None`: as the pool says.
         interval: Option<Duration>,
-        /// Whether certificates go unchecked.
-        insecure_skip_verify: bool,
+        /// TLS, where the page is fetched by it.
+        tls: SourceTls,
     },
     /// `core-metrics-extractor`: which families mean what.
     CoreMetrics {
@@ -267,6 +267,28 @@ pub enum SourceConfig {
         /// User-defined engines: as written, decoded by whoever scrapes.
         engines: Vec<EngineSpec>,
     },
+    /// `file-discovery`: where the endpoints are listed.
+    File(DiscoveryFile),
+}
+
+/// TLS towards a page with facts about an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceTls {
+    /// Whether certificates go unchecked.
+    pub insecure_skip_verify: bool,
+    /// Certificates that are trusted, PEM; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate chain and its private key, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// A file of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveryFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether changes of it are followed.
+    pub watch: bool,
 }
 
 /// Names of the labels that say where an endpoint runs.
@@ -342,7 +364,7 @@ pub struct Parts {
     pub response_headers: Option<Arc<dyn ResponseHeaders>>,
     /// Reporter.
     pub reporter: Option<Arc<dyn Reporter>>,
-    /// Metrics source or extractor.
+    /// Source or extractor of facts about endpoints.
     pub source: Option<SourceConfig>,
     /// Which labels say where endpoints run.
     pub topology: Option<Arc<TopologyLabels>>,

@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(5);
 const RENEW_EVERY: u32 = 6;
 
 /// Where a pool's endpoints come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// A fixed list.
     Static(Vec<EndpointSpec>),

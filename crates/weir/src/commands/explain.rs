@@ -4,29 +4,23 @@ mod state;
 
 use std::{fmt::Write as _, time::Duration};
 
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use weir_plan::Registry;
 use weir_pool::EndpointUrl;
 use weir_router::Explained;
 
-use crate::{cli::Explain, failure::Failure};
+use crate::{cli::Explain, failure::Failure, http_client};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(arguments: Explain, registry: &Registry) -> Result<String, Failure> {
     let Some(id) = &arguments.id else { return state::run(&arguments, registry) };
     let admin: EndpointUrl = arguments.admin.parse().map_err(|error| Failure::usage(format!("--admin: {error}")))?;
-    let path = format!("{}/debug/explain/{}", admin.base_path, encode(id));
-    let (status, body) = tokio::time::timeout(PATIENCE, get(&admin, &path))
-        .await
-        .map_err(|_| Failure::new(format!("{} did not answer in {} s", arguments.admin, PATIENCE.as_secs())))?
-        .map_err(|error| {
-            Failure::new(format!("{}: {error}", arguments.admin))
-                .with_help("is weir running there? --admin takes the address that it prints as `admin:`")
-        })?;
+    let path = format!("/debug/explain/{}", encode(id));
+    let answer = http_client::get(&admin, &path, PATIENCE).await.map_err(|error| {
+        Failure::new(format!("{}: {error}", arguments.admin))
+            .with_help("is weir running there? --admin takes the address that it prints as `admin:`")
+    })?;
+    let (status, body) = (answer.status, answer.body);
     if status == 404 {
         return Err(Failure::new(format!("no decision is kept for request `{id}`"))
             .with_help("the id is the x-request-id of the answer; only the last decisions are kept (explain.maxBytes)"));
@@ -40,22 +34,6 @@ pub(crate) async fn run(arguments: Explain, registry: &Registry) -> Result<Strin
     let decisions: Vec<Explained> = serde_json::from_slice(&body)
         .map_err(|error| Failure::new(format!("{} answered something else than decisions: {error}", arguments.admin)))?;
     Ok(decisions.iter().map(table).collect::<Vec<_>>().join("\n"))
-}
-
-async fn get(admin: &EndpointUrl, path: &str) -> Result<(u16, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect((&*admin.host.bare(), admin.port)).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = hyper::Request::get(path).header("host", admin.authority()).body(Empty::<Bytes>::new())?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
-    };
-    tokio::select! {
-        biased;
-        answer = exchange => answer,
-        Err(error) = connection => Err(error.into()),
-    }
 }
 
 /// Percent-encodes what a path segment cannot hold.

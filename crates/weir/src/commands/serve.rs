@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_api::LogFormat;
-use weir_plan::Registry;
+use weir_plan::{CompileOptions, Registry};
 
 use crate::{
     cli::Serve,
@@ -20,8 +20,14 @@ pub(crate) async fn run(arguments: Serve, registry: Registry) -> Result<String, 
     let format = if config.log.format == LogFormat::Json { Format::Json } else { Format::Text };
     let logging = Arc::new(logging::init(level, format));
     let opened = Opened::open(config, "listen in the configuration file")?;
-    let origin = Origin::File { path: arguments.config, sets_level: arguments.log_level.is_none() };
-    let system = System::start(loaded, registry, origin, opened, logging).await?;
+    let path = arguments.config;
+    let origin = Origin::Files {
+        name: path.display().to_string(),
+        path: Some(path.clone()),
+        read: Arc::new(move || configuration::load(&path)),
+        sets_level: arguments.log_level.is_none(),
+    };
+    let system = System::start(loaded, registry, CompileOptions::default(), origin, opened, logging).await?;
     system.announce();
     system.run().await?;
     Ok(String::new())

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
 
 use weir_api::RouterConfig;
-use weir_plan::Registry;
+use weir_plan::{CompileOptions, Registry};
 use weir_pool::EndpointUrl;
 use weir_sim::{SimConfig, SimHandle};
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(arguments: Up, registry: Registry) -> Result<String, Fai
     let loaded = RouterConfig::parse("the command line", &text, Path::new(""), &mut no_files)
         .map_err(|error| Failure::new(error.to_string()))?;
     let opened = Opened::open(&loaded.config, "--port (or --admin-port)")?;
-    let system = System::start(loaded, registry, Origin::CommandLine, opened, logging).await?;
+    let system = System::start(loaded, registry, CompileOptions::default(), Origin::CommandLine, opened, logging).await?;
     system.announce();
     system.run().await?;
     for worker in workers {

@@ -24,6 +24,7 @@ pub(super) struct Front {
     live: Arc<ArcSwap<Live>>,
     secure: bool,
     certificate: Option<Arc<CertReloader>>,
+    tls: ServerTls,
     server: Mutex<Option<ExtProc>>,
 }
 
@@ -40,7 +41,13 @@ impl Front {
         // an Envoy that finds no healthy picker can only answer 500.
         let health = Health::new(move || !known.load().router.pools().is_empty());
         let server = ExtProc::new(Arc::clone(&live), health, Limits::new(&config.ext_proc), registry);
-        Ok(Self { live, secure: config.ext_proc.secure, certificate, server: Mutex::new(Some(server)) })
+        Ok(Self {
+            live,
+            secure: config.ext_proc.secure,
+            certificate,
+            tls: tls_of(&config.ext_proc),
+            server: Mutex::new(Some(server)),
+        })
     }
 
     pub(super) fn listeners(&self, ports: ExtProcPorts) -> Result<Vec<Listener>, Failure> {
@@ -48,8 +55,8 @@ impl Front {
         if let Some(socket) = ports.processing {
             let tls = match &self.certificate {
                 _ if !self.secure => None,
-                Some(certificate) => Some(ServerTls::GRPC.with(Arc::clone(certificate)).map_err(tls_failure)?),
-                None => Some(ServerTls::GRPC.self_signed().map_err(tls_failure)?),
+                Some(certificate) => Some(self.tls.with(Arc::clone(certificate)).map_err(tls_failure)?),
+                None => Some(self.tls.self_signed().map_err(tls_failure)?),
             };
             listeners.push(Listener { socket, tls, serves: Serves::Both });
         }
@@ -70,6 +77,16 @@ impl Front {
     pub(super) fn store(&self, config: &RouterConfig, live: &weir_gateway::Live) {
         self.live.store(Arc::new(live_of(config, live)));
     }
+}
+
+/// Suites of TLS 1.3 are not chosen: all of them are safe.
+fn tls_of(config: &weir_api::ExtProc) -> ServerTls {
+    const OF_TLS13: [&str; 3] = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
+    let mut cipher_suites: Vec<String> = config.cipher_suites.iter().map(|one| one.value.clone()).collect();
+    if !cipher_suites.is_empty() {
+        cipher_suites.extend(OF_TLS13.map(str::to_owned));
+    }
+    ServerTls { only_tls13: config.min_tls_version == weir_api::TlsVersion::V13, cipher_suites, ..ServerTls::GRPC }
 }
 
 fn live_of(config: &RouterConfig, live: &weir_gateway::Live) -> Live {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use weir_api::{Endpoints, PoolSpec, Sources};
+use weir_api::{PoolSpec, Sources};
 use weir_discovery::{Discovery, Source};
 use weir_plan::{CompileOptions, Plan, Registry, compile};
-use weir_pool::{EndpointSpec, Pool};
+use weir_pool::Pool;
 
 use crate::failure::Failure;
 
@@ -15,6 +15,7 @@ pub(super) struct PoolInForce {
     pub(super) spec: PoolSpec,
     pub(super) pool: Arc<Pool>,
     pub(super) plan: Arc<Plan>,
+    pub(super) source: Source,
     pub(super) discovery: Discovery,
 }
 
@@ -30,6 +31,7 @@ pub(super) fn prepare(
     specs: &[PoolSpec],
     old: &[PoolInForce],
     plugins: &Registry,
+    options: CompileOptions,
     sources: &Sources,
 ) -> Result<Vec<Prepared>, Failure> {
     let mut wrong = String::new();
@@ -39,7 +41,7 @@ pub(super) fn prepare(
         let unchanged = before.filter(|one| one.spec.scheduling.config() == spec.scheduling.config());
         let plan = match unchanged {
             Some(one) => Arc::clone(&one.plan),
-            None => match compile(spec.scheduling.config(), plugins, CompileOptions::default()) {
+            None => match compile(spec.scheduling.config(), plugins, options) {
                 Ok(plan) => Arc::new(plan),
                 Err(notes) => {
                     wrong.push_str(&notes.render(sources));
@@ -60,31 +62,28 @@ impl Prepared {
 
     /// Starts to follow the pool's source of endpoints.
     pub(super) async fn start(self, cancel: &CancellationToken) -> Result<PoolInForce, Failure> {
-        let source = source(&self.spec);
-        let discovery = Discovery::start(Arc::clone(&self.pool), source, cancel.clone())
+        let source = self.source();
+        let discovery = Discovery::start(Arc::clone(&self.pool), source.clone(), cancel.clone())
             .await
             .map_err(|error| Failure::new(format!("pool `{}`: {error}", self.spec.name)))?;
-        Ok(PoolInForce { spec: self.spec, pool: self.pool, plan: self.plan, discovery })
+        Ok(PoolInForce { spec: self.spec, pool: self.pool, plan: self.plan, source, discovery })
+    }
+
+    /// Where the endpoints come from: from where the pool says, else from where its plan says.
+    pub(super) fn source(&self) -> Source {
+        let listed = || self.spec.static_entries().unwrap_or_default().into_iter().map(weir_discovery::endpoint_spec).collect();
+        match (&self.spec.endpoints.file, &self.plan.discovery) {
+            (Some(file), _) => Source::File { path: file.path.value.clone(), watch: file.watch },
+            (None, Some(file)) if self.spec.endpoints.fixed.is_none() => {
+                Source::File { path: file.path.clone(), watch: file.watch }
+            }
+            (None, _) => Source::Static(listed()),
+        }
     }
 
     /// Goes on following a source that did not change.
     pub(super) fn keep(self, discovery: Discovery) -> PoolInForce {
-        PoolInForce { spec: self.spec, pool: self.pool, plan: self.plan, discovery }
+        let source = self.source();
+        PoolInForce { spec: self.spec, pool: self.pool, plan: self.plan, source, discovery }
     }
-}
-
-/// Whether two pools get their endpoints from the same place.
-pub(super) fn same_source(one: &Endpoints, other: &Endpoints) -> bool {
-    one == other
-}
-
-fn source(spec: &PoolSpec) -> Source {
-    match (&spec.endpoints.file, spec.static_entries()) {
-        (Some(file), _) => Source::File { path: file.path.value.clone(), watch: file.watch },
-        (None, entries) => Source::Static(entries.unwrap_or_default().into_iter().map(endpoint).collect()),
-    }
-}
-
-fn endpoint(entry: weir_api::EndpointEntry) -> EndpointSpec {
-    weir_discovery::endpoint_spec(entry)
 }

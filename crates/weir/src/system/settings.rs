@@ -6,7 +6,7 @@ use http::HeaderValue;
 use weir_api::{PoolSpec, PoolTls, RouterConfig};
 use weir_engine_metrics::{EngineMapping, EngineMappings, ScrapeOptions, Secret};
 use weir_gateway::{ApiKeys, Settings, Upstream, UpstreamTls};
-use weir_plan::{EngineSpec, MetricsSource, Plan};
+use weir_plan::{EngineSpec, MetricsSource, Plan, SourceTls};
 use weir_pool::{BreakerConfig, Scheme};
 use weir_tls::ClientTls;
 
@@ -37,7 +37,8 @@ pub(super) fn towards(pool: &PoolSpec, plan: &Plan, breaker: BreakerConfig) -> R
         Some(key) => Some(bearer(key)?),
     };
     let source = plan.metrics.clone();
-    let tls = tls(pool, source.as_ref())?;
+    let tls = tls(pool)?;
+    let scraping = scrape_tls(pool, source.as_ref(), tls.as_ref())?;
     let metrics = &pool.metrics;
     let defaults = MetricsSource::default();
     let from = source.as_ref().unwrap_or(&defaults);
@@ -57,8 +58,8 @@ pub(super) fn towards(pool: &PoolSpec, plan: &Plan, breaker: BreakerConfig) -> R
         },
         port: from.port,
         api_key: key.as_deref().map(Secret::new).transpose().map_err(|error| Failure::new(error.to_string()))?,
-        tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
-        tls_server_name: tls.as_ref().and_then(|tls| tls.server_name.clone()),
+        tls: scraping.as_ref().map(|tls| Arc::clone(&tls.config)),
+        tls_server_name: scraping.and_then(|tls| tls.server_name),
         mappings: Arc::new(mappings),
     };
     Ok(Towards {
@@ -69,17 +70,32 @@ pub(super) fn towards(pool: &PoolSpec, plan: &Plan, breaker: BreakerConfig) -> R
 }
 
 /// TLS is set up only where something is spoken to by it: the system may have no root certificates.
-fn tls(pool: &PoolSpec, source: Option<&MetricsSource>) -> Result<Option<UpstreamTls>, Failure> {
+fn tls(pool: &PoolSpec) -> Result<Option<UpstreamTls>, Failure> {
     let endpoints = pool.static_entries().unwrap_or_default();
-    let wanted = pool.tls != PoolTls::default()
-        || endpoints.iter().any(|one| one.url.scheme == weir_api::Scheme::Https)
-        || source.is_some_and(|source| source.scheme.as_deref() == Some("https"));
+    let wanted = pool.tls != PoolTls::default() || endpoints.iter().any(|one| one.url.scheme == weir_api::Scheme::Https);
     if !wanted {
         return Ok(None);
     }
     let config =
         ClientTls::from(&pool.tls).build().map_err(|error| Failure::new(format!("pool `{}`: tls: {error}", pool.name)))?;
     Ok(Some(UpstreamTls { config, server_name: pool.tls.server_name.as_ref().map(|name| name.value.clone()) }))
+}
+
+/// TLS for metrics pages: what the pool says goes for them too; where it says nothing, what their source says.
+fn scrape_tls(
+    pool: &PoolSpec,
+    source: Option<&MetricsSource>,
+    upstream: Option<&UpstreamTls>,
+) -> Result<Option<UpstreamTls>, Failure> {
+    match source.filter(|source| source.scheme.as_deref() == Some("https")) {
+        Some(source) if pool.tls == PoolTls::default() => {
+            let SourceTls { insecure_skip_verify, ca_file, identity } = source.tls.clone();
+            let config = ClientTls { ca_file, insecure_skip_verify, identity }.build();
+            let config = config.map_err(|error| Failure::new(format!("pool `{}`: metrics by https: {error}", pool.name)))?;
+            Ok(Some(UpstreamTls { config, server_name: None }))
+        }
+        _ => Ok(upstream.cloned()),
+    }
 }
 
 fn bearer(key: &str) -> Result<HeaderValue, Failure> {
@@ -89,7 +105,7 @@ fn bearer(key: &str) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-fn mappings(source: &MetricsSource) -> Result<EngineMappings, String> {
+pub(crate) fn mappings(source: &MetricsSource) -> Result<EngineMappings, String> {
     let engines = source.engines.iter().map(mapping).collect::<Result<Vec<_>, _>>()?;
     EngineMappings::new(&source.engine_label_key, &source.default_engine, engines).map_err(|error| error.to_string())
 }

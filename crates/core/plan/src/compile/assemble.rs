@@ -9,6 +9,7 @@ use crate::{
     SaturationDetector, Scored, UsageLimits, Wiring,
     compile::{
         data_layer::data_layer,
+        discovery::discovery,
         effective,
         instances::{Instance, Instances},
     },
@@ -95,6 +96,7 @@ pub(super) fn assemble(
         pre_request: in_file_order(&built, &order, |parts| parts.pre_request.as_ref()),
         response_headers: in_file_order(&built, &order, |parts| parts.response_headers.as_ref()),
         metrics,
+        discovery: discovery(config, &built, notes),
         in_flight: built.iter().find_map(|one| one.parts.in_flight),
         producers,
         columns,

@@ -20,7 +20,7 @@ pub(super) fn data_layer(
     let mut scraped: Option<MetricsSource> = None;
     for Wired { source, extractors, added } in &wired {
         let mut not_started = None;
-        if let Some(SourceConfig::Metrics { scheme, path, port, interval, insecure_skip_verify }) = &source.parts.source {
+        if let Some(SourceConfig::Metrics { scheme, path, port, interval, tls }) = &source.parts.source {
             let mapping = extractors.iter().find_map(|one| match &one.parts.source {
                 Some(SourceConfig::CoreMetrics { engine_label_key, default_engine, engines }) => {
                     Some((engine_label_key, default_engine, engines))
@@ -43,7 +43,7 @@ pub(super) fn data_layer(
                         path: path.clone(),
                         port: *port,
                         interval: *interval,
-                        insecure_skip_verify: *insecure_skip_verify,
+                        tls: tls.clone(),
                         engine_label_key: engine_label_key.clone(),
                         default_engine: default_engine.clone(),
                         engines: engines.clone(),

@@ -120,7 +120,8 @@ fn registry() -> Registry {
         registry.register(plugin(name, &[ExtensionPoint::FlowControl], |_| Ok(Draft::ready(Parts::default()))));
     }
     registry.register(plugin("metrics-data-source", &[ExtensionPoint::DataSource], |_| {
-        let source = SourceConfig::Metrics { scheme: None, path: None, port: None, interval: None, insecure_skip_verify: true };
+        let source =
+            SourceConfig::Metrics { scheme: None, path: None, port: None, interval: None, tls: crate::SourceTls::default() };
         Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).bringing(Payload::MetricsPage))
     }));
     registry.register(plugin("core-metrics-extractor", &[ExtensionPoint::Extractor], |_| {

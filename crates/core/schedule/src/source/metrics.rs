@@ -1,9 +1,11 @@
 //! `metrics-data-source`: where and how often engines' metrics pages are fetched.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::{Diagnostic, GoDuration};
-use weir_plan::{Draft, ExtensionPoint, Parts, Payload, PluginContext, PluginType, SourceConfig};
+use weir_plan::{Draft, ExtensionPoint, Parts, Payload, PluginContext, PluginType, SourceConfig, SourceTls};
 
 use crate::declare::beta;
 
@@ -12,7 +14,7 @@ pub(crate) fn plugin() -> PluginType {
 }
 
 /// Where the page is and how often it is fetched.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Params {
     /// `http` or `https`. Default: as the endpoint.
@@ -23,29 +25,14 @@ struct Params {
     port: Option<u16>,
     /// How often it is fetched. Default: as the pool says.
     interval: Option<GoDuration>,
-    /// Whether certificates go unchecked.
-    insecure_skip_verify: bool,
-    /// Not yet active.
+    /// Whether certificates go unchecked, with `scheme: https`. Default: true, unless `caCertPath` is set.
+    insecure_skip_verify: Option<bool>,
+    /// Certificates that are trusted, PEM. Default: the system's.
     ca_cert_path: Option<String>,
-    /// Not yet active.
+    /// Client certificate chain, PEM.
     client_cert_path: Option<String>,
-    /// Not yet active.
+    /// Its private key, PEM.
     client_key_path: Option<String>,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self {
-            scheme: None,
-            path: None,
-            port: None,
-            interval: None,
-            insecure_skip_verify: true,
-            ca_cert_path: None,
-            client_cert_path: None,
-            client_key_path: None,
-        }
-    }
 }
 
 fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
@@ -59,27 +46,32 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     if let Some(path) = path.as_deref().filter(|path| !path.starts_with('/')) {
         return Err(context.error_at("path", format!("must begin with a slash, is `{path}`")));
     }
-    let files = [
-        ("caCertPath", params.ca_cert_path),
-        ("clientCertPath", params.client_cert_path),
-        ("clientKeyPath", params.client_key_path),
-    ];
-    for (field, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
-        context.warn(format!("`{field}` is not yet active"));
+    let file = |text: Option<String>| set(text).map(PathBuf::from);
+    let ca_file = file(params.ca_cert_path);
+    let identity = match (file(params.client_cert_path), file(params.client_key_path)) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(context.error_at("clientCertPath", "needs `clientKeyPath`")),
+        (None, Some(_)) => return Err(context.error_at("clientKeyPath", "needs `clientCertPath`")),
+    };
+    let insecure_skip_verify = params.insecure_skip_verify.unwrap_or(ca_file.is_none());
+    let tls = SourceTls { insecure_skip_verify, ca_file, identity };
+    if scheme.as_deref() != Some("https") && (tls.ca_file.is_some() || tls.identity.is_some()) {
+        context.warn("certificates have no effect without `scheme: https`");
     }
     let source = SourceConfig::Metrics {
         scheme,
         path,
         port: params.port.filter(|port| *port != 0),
         interval: params.interval.filter(|interval| !interval.is_zero()).map(GoDuration::get),
-        insecure_skip_verify: params.insecure_skip_verify,
+        tls,
     };
     Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).bringing(Payload::MetricsPage))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{path::Path, time::Duration};
 
     use crate::testing::{compile, refused};
 
@@ -93,8 +85,20 @@ mod tests {
         let metrics = plan.metrics.unwrap();
         assert_eq!((metrics.scheme.as_deref(), metrics.port), (Some("https"), Some(9_400)));
         assert_eq!(metrics.path.as_deref(), Some("/prometheus/metrics"));
-        assert_eq!((metrics.interval, metrics.insecure_skip_verify), (Some(Duration::from_millis(100)), false));
-        assert!(plan.warnings.iter().any(|one| one.message.contains("caCertPath")));
+        assert_eq!((metrics.interval, metrics.tls.insecure_skip_verify), (Some(Duration::from_millis(100)), false));
+        assert_eq!(metrics.tls.ca_file.as_deref(), Some(Path::new("ca.pem")));
+    }
+
+    #[test]
+    fn certificates_are_checked_where_somebody_says_against_what() {
+        let skips = |parameters: &str| {
+            let text = format!("plugins:\n- type: queue-scorer\n- {{type: metrics-data-source, parameters: {parameters}}}");
+            compile(&text).unwrap().metrics.unwrap().tls.insecure_skip_verify
+        };
+        assert!(skips("{scheme: https}"));
+        assert!(!skips("{scheme: https, caCertPath: ca.pem}"));
+        assert!(skips("{scheme: https, caCertPath: ca.pem, insecureSkipVerify: true}"));
+        assert!(!skips("{scheme: https, insecureSkipVerify: false}"));
     }
 
     #[test]
@@ -102,5 +106,6 @@ mod tests {
         assert!(refused("metrics-data-source", "{scheme: ftp}").contains("ftp"));
         assert!(refused("metrics-data-source", "{path: metrics}").contains("slash"));
         assert!(refused("metrics-data-source", "{interval: 100}").contains("unit"));
+        assert!(refused("metrics-data-source", "{clientKeyPath: k}").contains("clientCertPath"));
     }
 }
