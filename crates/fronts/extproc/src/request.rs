@@ -2,10 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
+};
 use weir_api::{Destinations, Reason};
 use weir_pool::{Endpoint, Subset};
-use weir_protocol::{Api, Route, classify};
+use weir_protocol::{Api, ModelRestore, RestoreForm, Route, classify};
 use weir_protocol_extproc::{Completion, Decision, Headers, Immediate, Request};
 use weir_router::{End, Proxy, Refusal, RequestHead, Routed};
 
@@ -27,6 +31,10 @@ pub(crate) struct Session {
     grpc: bool,
     subset: Option<Subset>,
     sent: Option<Sent>,
+    /// Pieces of the response may be changed.
+    full_duplex: bool,
+    /// Gives them the model's name back that the client asked for.
+    restore: Option<Box<ModelRestore>>,
     entry: Option<Box<Entry>>,
     status: u16,
     reason: Option<Reason>,
@@ -49,8 +57,21 @@ struct Entry {
 }
 
 impl Session {
-    pub(crate) fn new(live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
-        Self { live, metrics, api: None, grpc: false, subset: None, sent: None, entry: None, status: 0, reason: None }
+    /// `full_duplex`: pieces of the response may be answered with other ones.
+    pub(crate) fn new(live: Arc<Live>, metrics: Arc<Metrics>, full_duplex: bool) -> Self {
+        Self {
+            live,
+            metrics,
+            api: None,
+            grpc: false,
+            subset: None,
+            sent: None,
+            full_duplex,
+            restore: None,
+            entry: None,
+            status: 0,
+            reason: None,
+        }
     }
 
     pub(crate) fn max_body_bytes(&self) -> u64 {
@@ -90,7 +111,7 @@ impl Session {
 
     /// Gives the request its endpoint.
     pub(crate) fn route(&mut self, request: &Request<'_>, id: &HeaderValue) -> Result<Decision, Immediate> {
-        let empty = bytes::Bytes::new();
+        let empty = Bytes::new();
         let head = RequestHead {
             id: id.to_str().unwrap_or("-"),
             method: request.headers.method(),
@@ -128,8 +149,12 @@ impl Session {
         self.refused(&refusal(Reason::BodyTooLarge))
     }
 
-    fn decision(&self, routed: &mut Routed, body: &bytes::Bytes) -> Decision {
-        let outgoing = std::mem::take(&mut routed.outgoing);
+    fn decision(&self, routed: &mut Routed, body: &Bytes) -> Decision {
+        let mut outgoing = std::mem::take(&mut routed.outgoing);
+        if routed.rewritten().is_some() {
+            // The model's name can be found only in what is not compressed.
+            outgoing.remove.push(ACCEPT_ENCODING);
+        }
         let mut destination = address(&routed.endpoint, outgoing.port);
         if self.live.settings.destinations == Destinations::All {
             for other in &routed.alternates {
@@ -140,7 +165,9 @@ impl Session {
         let scores = std::mem::take(&mut routed.scores).into_iter().map(|(one, score)| (address(&one, None), score)).collect();
         // What is sent is in the proxy's hands from here on; the router's copy would only keep memory.
         let sent = std::mem::take(&mut routed.body);
-        let body = (sent != *body).then(|| vec![sent]);
+        // Bytes that lie elsewhere are others.
+        let same = (sent.as_ptr(), sent.len()) == (body.as_ptr(), body.len());
+        let body = (!same).then(|| vec![sent]);
         Decision { destination, scores, headers: list(outgoing.headers), remove: outgoing.remove, body }
     }
 
@@ -168,6 +195,7 @@ impl Session {
         }
         let status = StatusCode::from_u16(headers.status).unwrap_or(StatusCode::OK);
         judge(&self.live, sent, !status.is_server_error());
+        self.restore = restore(&sent.routed, &headers.fields).filter(|_| self.full_duplex);
         let mut added = HeaderMap::new();
         sent.routed.response_head(status, &mut added);
         set.extend(list(added));
@@ -177,10 +205,22 @@ impl Session {
         set
     }
 
-    /// A piece of the response's body is here.
-    pub(crate) fn response_body(&mut self, piece: &[u8]) {
+    /// A piece of the response's body is here. Returns what the client gets of it; `last`: nothing follows.
+    pub(crate) fn response_body(&mut self, piece: Bytes, last: bool) -> Bytes {
         if let Some(sent) = &mut self.sent {
-            sent.routed.observe(piece, self.live.router.now());
+            sent.routed.observe(&piece, self.live.router.now());
+        }
+        let Some(restore) = &mut self.restore else { return piece };
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut push = |piece| pieces.push(piece);
+        restore.feed(&piece, &mut push);
+        if last {
+            restore.finish(&mut push);
+        }
+        match pieces.as_slice() {
+            [] => Bytes::new(),
+            [one] => one.clone(),
+            several => several.concat().into(),
         }
     }
 
@@ -232,6 +272,22 @@ impl Session {
             reason = self.reason.map_or("-", Reason::as_str),
         );
     }
+}
+
+/// What gives a response the model's name back that the client asked for.
+fn restore(routed: &Routed, headers: &HeaderMap) -> Option<Box<ModelRestore>> {
+    let (served, asked) = routed.rewritten()?;
+    if headers.contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let is = |prefix: &[u8]| kind.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));
+    let form = match () {
+        () if is(b"text/event-stream") => RestoreForm::Events,
+        () if is(b"application/json") => RestoreForm::Document,
+        () => return None,
+    };
+    ModelRestore::new(form, served, asked).map(Box::new)
 }
 
 /// Tells the endpoint's circuit breaker how a request went.

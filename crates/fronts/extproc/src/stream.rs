@@ -7,10 +7,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use futures_util::Stream;
 use http::HeaderValue;
 use tonic::{Code, Status, Streaming};
-use weir_protocol_extproc::{Closed, Exchange, Output};
+use weir_protocol_extproc::{BodyMode, Closed, Exchange, Output};
 
 use crate::{
     Live,
@@ -57,7 +58,7 @@ impl Process {
         }
         let modes =
             wire::modes(message.protocol_config.as_ref()).map_err(|error| Status::failed_precondition(error.to_string()))?;
-        let session = Session::new(self.live.load_full(), Arc::clone(&self.metrics));
+        let session = Session::new(self.live.load_full(), Arc::clone(&self.metrics), modes.response == BodyMode::FullDuplex);
         let exchange = Exchange::new(modes, session.max_body_bytes());
         Ok(UnderWay { exchange, session, id: HeaderValue::from_static("-") })
     }
@@ -119,10 +120,15 @@ impl UnderWay {
                 exchange.response_headers(end_of_stream, set)
             }
             Some(Request::ResponseBody(body)) => {
-                session.response_body(&body.body);
-                exchange.response_body(body.body, body.end_of_stream)
+                let piece = session.response_body(body.body, body.end_of_stream);
+                exchange.response_body(piece, body.end_of_stream)
             }
-            Some(Request::ResponseTrailers(_)) => exchange.response_trailers(),
+            Some(Request::ResponseTrailers(_)) => {
+                // What was held back of the body goes before them.
+                let rest = session.response_body(Bytes::new(), true);
+                let passed = if rest.is_empty() { Ok(()) } else { exchange.response_body(rest, false) };
+                passed.and_then(|()| exchange.response_trailers())
+            }
             // Messages of newer versions, such as window updates, need no answer.
             None => Ok(()),
         };

@@ -246,3 +246,33 @@ async fn messages_may_be_compressed() {
     let mut call = proxy.open().await;
     destination(&call.chat(Metadata::default()).await);
 }
+
+#[tokio::test]
+async fn a_rewritten_model_has_its_asked_name_in_the_response() {
+    let rig = Rig::usual().await;
+    let mut call = rig.proxy().await.open().await;
+    let head =
+        [(":path", "/v1/completions"), (":method", "POST"), ("accept-encoding", "gzip"), ("x-llm-d-model-name-rewrite", "m")];
+    call.send(Request::RequestHeaders(headers(&head, false))).await;
+    call.send(Request::RequestBody(body(r#"{"prompt":"p", "model": "alias"}"#, true))).await;
+    let Some(Response::RequestHeaders(answered)) = call.next().await.unwrap() else { panic!() };
+    let mut removed = answered.response.unwrap().header_mutation.unwrap().remove_headers;
+    removed.sort();
+    assert_eq!(removed, ["accept-encoding", "x-llm-d-model-name-rewrite"]);
+    let sent = call.next().await.unwrap().unwrap();
+    assert_eq!(fields(&sent), [("body eos=true".into(), r#"{"prompt":"p", "model": "m"}"#.into())]);
+
+    let head = headers(&[(":status", "200"), ("content-type", "application/json")], false);
+    call.send(Request::ResponseHeaders(head)).await;
+    call.next().await.unwrap();
+    let mut text = String::new();
+    for (piece, end) in
+        [(r#"{"id":"m","mod"#, false), (r#"el": "m"#, false), (r#"","text":"\"model\":\"m\""}"#, false), ("", true)]
+    {
+        call.send(Request::ResponseBody(body(piece, end))).await;
+    }
+    while let Some(passed) = call.next().await.unwrap() {
+        text.extend(fields(&passed).into_iter().map(|(_, piece)| piece));
+    }
+    assert_eq!(text, r#"{"id":"m","model": "alias","text":"\"model\":\"m\""}"#);
+}
