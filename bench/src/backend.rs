@@ -1,6 +1,7 @@
 //! The mock model server: any number of ports, one thread, every answer computed at start.
 
 use std::{
+    collections::HashMap,
     io,
     sync::{
         Arc,
@@ -9,13 +10,14 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, sleep_until},
 };
 
 use crate::{
-    bodies::{ANSWER_HEADER, Answer, MODEL},
+    bodies::{ANSWER_HEADER, Answer, MODEL, Wanted},
     page,
     wire::{self, Conn},
 };
@@ -58,8 +60,8 @@ async fn accept(listener: TcpListener, state: Arc<State>) -> io::Result<()> {
 /// Answers as bytes on the wire, heads included.
 struct State {
     json: Vec<u8>,
-    sse: Vec<u8>,
-    paced: Vec<Vec<u8>>,
+    /// By number of chunks; made when first asked for.
+    streams: Mutex<HashMap<usize, Arc<Stream>>>,
     models: Vec<u8>,
     metrics: Vec<u8>,
     health: Vec<u8>,
@@ -68,9 +70,14 @@ struct State {
     posts: AtomicU64,
 }
 
+struct Stream {
+    whole: Vec<u8>,
+    writes: Vec<Vec<u8>>,
+}
+
 #[derive(Clone, Copy)]
 enum Route {
-    Generate(Answer),
+    Generate(Wanted),
     Models,
     Metrics,
     Health,
@@ -85,7 +92,7 @@ impl Route {
             "/metrics" => Self::Metrics,
             "/health" | "/version" => Self::Health,
             "/bench/stats" => Self::Stats,
-            _ if path.starts_with("/v1/") => Self::Generate(Answer::from_header(wire::header(headers, ANSWER_HEADER))),
+            _ if path.starts_with("/v1/") => Self::Generate(Wanted::from_header(wire::header(headers, ANSWER_HEADER))),
             _ => Self::Missing,
         }
     }
@@ -97,12 +104,12 @@ async fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
         let (framing, route) = conn.head(|bytes| wire::request_head(bytes, Route::of)).await?;
         conn.body(framing, |_| ()).await?;
         match route {
-            Route::Generate(answer) => {
+            Route::Generate(wanted) => {
                 state.posts.fetch_add(1, Relaxed);
-                match answer {
+                match wanted.answer {
                     Answer::Json => conn.write(&state.json).await?,
-                    Answer::Sse => conn.write(&state.sse).await?,
-                    Answer::Paced => pace(&mut conn, &state.paced).await?,
+                    Answer::Sse => conn.write(&state.stream(wanted).whole).await?,
+                    Answer::Paced => pace(&mut conn, &state.stream(wanted).writes).await?,
                 }
             }
             Route::Metrics => {
@@ -132,11 +139,9 @@ impl State {
         let models = format!(
             r#"{{"object":"list","data":[{{"id":"{MODEL}","object":"model","created":1700000000,"owned_by":"vllm","root":"{MODEL}","max_model_len":262144}}]}}"#
         );
-        let paced = paced_writes();
         Self {
-            json: sized("200 OK", "application/json", &Answer::Json.pieces().concat()),
-            sse: paced.concat(),
-            paced,
+            json: sized("200 OK", "application/json", &Wanted::new(Answer::Json, None).pieces().concat()),
+            streams: Mutex::default(),
             models: sized("200 OK", "application/json", &models),
             metrics: sized("200 OK", "text/plain; version=0.0.4; charset=utf-8", &page::vllm_page()),
             health: sized("200 OK", "application/json", "{}"),
@@ -144,6 +149,15 @@ impl State {
             scrapes: AtomicU64::new(0),
             posts: AtomicU64::new(0),
         }
+    }
+
+    fn stream(&self, wanted: Wanted) -> Arc<Stream> {
+        let mut streams = self.streams.lock();
+        let make = || {
+            let writes = paced_writes(wanted);
+            Arc::new(Stream { whole: writes.concat(), writes })
+        };
+        Arc::clone(streams.entry(wanted.chunks).or_insert_with(make))
     }
 
     fn stats(&self) -> Vec<u8> {
@@ -158,10 +172,10 @@ fn sized(status: &str, kind: &str, body: &str) -> Vec<u8> {
 }
 
 /// One write an event, each an HTTP chunk; the head goes with the first, usage and end with the last.
-fn paced_writes() -> Vec<Vec<u8>> {
+fn paced_writes(wanted: Wanted) -> Vec<Vec<u8>> {
     let chunk = |event: &str| format!("{:x}\r\n{event}\r\n", event.len());
     let mut writes: Vec<String> = Vec::new();
-    for event in Answer::Paced.pieces() {
+    for event in wanted.pieces() {
         match writes.last_mut() {
             None => writes.push(format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n{}",

@@ -16,6 +16,12 @@ const TURN_BYTES: usize = 500;
 const LARGE_PROMPTS: usize = 8;
 const LARGE_BYTES: usize = 400_000;
 const SSE_CHUNKS: usize = 32;
+/// Nobody asks for more.
+const MAX_CHUNKS: u32 = 100_000;
+/// Bytes of text in a token: 4.3.
+const TOKEN_BYTES: (usize, usize) = (43, 10);
+/// About what the requests of one size come to together.
+const SIZED_BYTES: usize = 16 << 20;
 const JSON_BYTES: usize = 340;
 
 /// How large the requests are.
@@ -28,7 +34,7 @@ pub(crate) enum Shape {
 }
 
 /// How the mock model server answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum Answer {
     /// 340 B of JSON.
     Json,
@@ -49,18 +55,49 @@ impl Answer {
         }
     }
 
-    pub(crate) fn from_header(value: Option<&[u8]>) -> Self {
-        Self::ALL.into_iter().find(|answer| value == Some(answer.name().as_bytes())).unwrap_or(Self::Json)
-    }
-
     pub(crate) fn streams(self) -> bool {
         self != Self::Json
+    }
+}
+
+/// An answer and how many chunks of content its stream has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    pub(crate) answer: Answer,
+    pub(crate) chunks: usize,
+}
+
+impl Wanted {
+    pub(crate) fn new(answer: Answer, chunks: Option<u32>) -> Self {
+        Self { answer, chunks: chunks.map_or(SSE_CHUNKS, |chunks| chunks.min(MAX_CHUNKS) as usize) }
+    }
+
+    /// What [`ANSWER_HEADER`] says: `json`, or `paced:32`.
+    pub(crate) fn to_header(self) -> String {
+        format!("{}:{}", self.answer.name(), self.chunks)
+    }
+
+    pub(crate) fn from_header(value: Option<&[u8]>) -> Self {
+        let text = value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+        let (name, chunks) = text.split_once(':').unwrap_or((text, ""));
+        let answer = Answer::ALL.into_iter().find(|answer| answer.name() == name).unwrap_or(Answer::Json);
+        Self::new(answer, chunks.parse().ok())
     }
 
     /// The payload, event by event; JSON is one piece.
     pub(crate) fn pieces(self) -> Vec<String> {
-        if self.streams() { sse_events() } else { vec![json_answer()] }
+        if self.answer.streams() { sse_events(self.chunks) } else { vec![json_answer()] }
     }
+}
+
+/// Requests of `prompt` tokens, of which the first `shared` are the same in all of them; at [`TOKEN_BYTES`] a token.
+pub(crate) fn sized_bodies(prompt: usize, shared: usize, stream: bool) -> Vec<String> {
+    let bytes = |tokens: usize| tokens * TOKEN_BYTES.0 / TOKEN_BYTES.1;
+    // Large ones are few, so that what plays the clients stays small.
+    let count = (SIZED_BYTES / bytes(prompt).max(1)).clamp(2, 64) as u64;
+    let system = message("system", &prose(1, bytes(shared.min(prompt))));
+    let own = bytes(prompt.saturating_sub(shared));
+    (0..count).map(|seed| chat(vec![system.clone(), message("user", &prose(2_000 + seed, own))], stream)).collect()
 }
 
 /// The bodies of `shape`, in the order in which conversations grow.
@@ -139,7 +176,7 @@ fn json_answer() -> String {
     with(&"y".repeat(room))
 }
 
-fn sse_events() -> Vec<String> {
+fn sse_events(chunks: usize) -> Vec<String> {
     let event = |choices: Value, usage: Value| {
         let chunk = json!({
             "id": "chatcmpl-0123456789abcdef", "object": "chat.completion.chunk", "created": 1_700_000_000,
@@ -148,14 +185,14 @@ fn sse_events() -> Vec<String> {
         format!("data: {chunk}\n\n")
     };
     let mut word = String::new();
-    let mut events: Vec<_> = (0..SSE_CHUNKS)
+    let mut events: Vec<_> = (0..chunks)
         .map(|at| {
             word.clear();
             let _ = write!(word, "token{at:02} ");
             event(json!([{"index": 0, "delta": {"content": word}, "finish_reason": null}]), Value::Null)
         })
         .collect();
-    events.push(event(json!([]), json!({"prompt_tokens": 600, "completion_tokens": 32, "total_tokens": 632})));
+    events.push(event(json!([]), json!({"prompt_tokens": 600, "completion_tokens": chunks, "total_tokens": 600 + chunks})));
     events.push("data: [DONE]\n\n".to_owned());
     events
 }
@@ -171,10 +208,29 @@ mod tests {
         let (least, most) = (chats[0].len(), chats[255].len());
         assert!((2_000..2_300).contains(&least) && (3_500..3_900).contains(&most), "{least}..{most}");
         assert!(bodies(Shape::Large, false).iter().all(|body| (400_000..440_000).contains(&body.len())));
-        assert_eq!(Answer::Json.pieces().concat().len(), JSON_BYTES);
-        let sse = Answer::Sse.pieces();
+        assert_eq!(Wanted::new(Answer::Json, None).pieces().concat().len(), JSON_BYTES);
+        let sse = Wanted::new(Answer::Sse, None).pieces();
         assert_eq!(sse.len(), SSE_CHUNKS + 2);
         assert!((6_000..7_500).contains(&sse.concat().len()), "{}", sse.concat().len());
+    }
+
+    #[test]
+    fn sized_requests_share_their_beginning() {
+        let some = sized_bodies(1_000, 900, false);
+        assert_eq!(some.len(), 64);
+        assert!(some.iter().all(|body| (4_300..4_700).contains(&body.len())), "{}", some[0].len());
+        assert_eq!(some[0][..3_900], some[1][..3_900]);
+        assert_ne!(some[0], some[1]);
+        assert_eq!(sized_bodies(1_000_000, 0, false).len(), 3);
+    }
+
+    #[test]
+    fn an_answer_is_wanted_by_a_header() {
+        let wanted = Wanted::new(Answer::Paced, Some(1_000));
+        assert_eq!(Wanted::from_header(Some(wanted.to_header().as_bytes())), wanted);
+        assert_eq!(Wanted::from_header(Some(b"sse")), Wanted::new(Answer::Sse, None));
+        assert_eq!(Wanted::from_header(None), Wanted::new(Answer::Json, None));
+        assert_eq!(wanted.pieces().len(), 1_002);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::{
-    bodies::{ANSWER_HEADER, Answer, Shape, bodies},
+    bodies::{ANSWER_HEADER, Answer, Shape, Wanted, bodies, sized_bodies},
     wire::{Conn, response_head},
 };
 
@@ -38,6 +38,15 @@ pub(crate) struct Args {
     /// The path of the requests.
     #[arg(long, default_value = "/v1/chat/completions")]
     pub(crate) path: String,
+    /// Requests of so many tokens, instead of a shape.
+    #[arg(long)]
+    pub(crate) prompt_tokens: Option<usize>,
+    /// How many of those are the same in every request.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) shared_tokens: usize,
+    /// Chunks of content in a streamed answer, 32 unless told otherwise.
+    #[arg(long)]
+    pub(crate) output_tokens: Option<u32>,
     /// Requests a second of all connections together; without it as many as there can be.
     #[arg(long)]
     pub(crate) per_second: Option<u32>,
@@ -157,7 +166,12 @@ struct Plan {
 
 impl Plan {
     fn new(args: &Args) -> Self {
-        let (path, answer) = (&args.path, args.answer.name());
+        let wanted = Wanted::new(args.answer, args.output_tokens);
+        let (path, answer, streams) = (&args.path, wanted.to_header(), args.answer.streams());
+        let bodies = match args.prompt_tokens {
+            Some(tokens) => sized_bodies(tokens, args.shared_tokens, streams),
+            None => bodies(args.shape, streams),
+        };
         let request = |body: String| {
             let length = body.len();
             format!(
@@ -167,9 +181,9 @@ impl Plan {
             .into_bytes()
         };
         Self {
-            requests: bodies(args.shape, args.answer.streams()).into_iter().map(request).collect(),
-            expected_bytes: args.answer.pieces().iter().map(String::len).sum(),
-            streams: args.answer.streams(),
+            requests: bodies.into_iter().map(request).collect(),
+            expected_bytes: wanted.pieces().iter().map(String::len).sum(),
+            streams,
         }
     }
 

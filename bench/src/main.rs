@@ -1,4 +1,4 @@
-//! Benchmarks: overhead against a floor, idle cost, and routing policies side by side.
+//! Benchmarks: overhead against a floor, idle cost, picking behind Envoy, and routing policies side by side.
 //!
 //! One binary plays every part (mock backend, floor proxy, load generator, orchestrator), so
 //! that a run needs nothing but this and the router under test. The orchestrators spawn the
@@ -9,6 +9,7 @@
 
 mod backend;
 mod bodies;
+mod epp;
 mod facts;
 mod floor;
 mod idle;
@@ -41,6 +42,10 @@ enum Command {
     Idle(idle::Args),
     /// Prefix-aware routing against random routing on a simulated fleet.
     Prefix(prefix::Args),
+    /// Picking behind Envoy, at the points of llm-d's published study.
+    Epp(epp::Args),
+    /// Plays Envoy towards a picker; prints one line of JSON (a part of the above).
+    Streams(epp::streams::Args),
     /// The mock model server (a part of the above).
     Backend(backend::Args),
     /// The bare hyper pass-through proxy (a part of the above).
@@ -60,6 +65,8 @@ fn main() -> Result<()> {
         Command::Overhead(args) => runtime.block_on(overhead::run(&args)),
         Command::Idle(args) => runtime.block_on(idle::run(&args)),
         Command::Prefix(args) => runtime.block_on(prefix::run(&args)),
+        Command::Epp(args) => runtime.block_on(epp::run(&args)),
+        Command::Streams(args) => runtime.block_on(epp::streams::run(&args)),
         Command::Backend(args) => runtime.block_on(backend::run(&args)),
         Command::Floor { upstream } => runtime.block_on(floor::run(upstream)),
         Command::Load(args) => runtime.block_on(load::run(&args)),
