@@ -248,7 +248,7 @@ impl UsageLimits for SoftCeiling {
         let steps = priorities.len().saturating_sub(1) as f64;
         let due = if (0.5..1.0).contains(&saturation) {
             let period = ((saturation / (1.0 - saturation)).round() as u64).max(1);
-            self.tick.fetch_add(1, Relaxed) % period == 0
+            self.tick.fetch_add(1, Relaxed).is_multiple_of(period)
         } else {
             saturation < 0.5
         };

@@ -284,7 +284,7 @@ impl Params {
         }
         if !["vllm", "sglang", ""].contains(&events.engine_type.as_str()) {
             let error = context.error_at("kvEventsConfig.engineType", format!("`{}` publishes no events", events.engine_type));
-            return Err(error.with_nearest(&events.engine_type, ["vllm", "sglang"].into_iter()));
+            return Err(error.with_nearest(&events.engine_type, ["vllm", "sglang"]));
         }
         if events.concurrency == 0 {
             return Err(context.error_at("kvEventsConfig.concurrency", "must be above 0"));
