@@ -89,6 +89,8 @@ reasons! {
     InvalidRequest = "invalid_request", 400, Never, None;
     /// The body is not JSON.
     InvalidJson = "invalid_json", 400, Never, None;
+    /// No parser of the pool reads requests to this path.
+    NoParser = "no_parser", 400, Never, None;
     /// The body exceeds the limit.
     BodyTooLarge = "body_too_large", 413, Never, None;
     /// The headers exceed the limit.

@@ -4,92 +4,50 @@ use std::borrow::Cow;
 
 use http::Method;
 
-/// An API whose request bodies are scanned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Api {
-    /// `POST …/chat/completions`
-    #[default]
-    ChatCompletions,
-    /// `POST …/completions`
-    Completions,
-    /// `POST …/embeddings`
-    Embeddings,
-    /// `POST …/responses`
-    Responses,
-}
-
-impl Api {
-    /// The name used in error messages, for example `chat completions`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat completions",
-            Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
-            Self::Responses => "responses",
-        }
-    }
-
-    /// The field that carries the prompt.
-    pub const fn prompt_field(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "messages",
-            Self::Completions => "prompt",
-            Self::Embeddings | Self::Responses => "input",
-        }
-    }
-}
+use crate::{
+    api::Api,
+    parser::{Parsers, Reading},
+};
 
 /// What to do with a request, judged by its method and path alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Route<'p> {
-    /// The body is scanned.
+    /// The body is read.
     Parsed(Api),
     /// `GET …/v1/models`: answered by the router itself.
     Models,
     /// `GET …/v1/models/{id}`, the id percent-decoded; it may contain slashes.
     Model(Cow<'p, str>),
-    /// Forwarded as it is and routed by load: audio, multipart, rerank, tokenize, images, …
+    /// Forwarded as it is and routed by load: audio, multipart, rerank, tokenize, …
     Unparsed,
+    /// No parser takes the body, if there is one.
+    Refused,
 }
-
-/// Longest suffix first: `completions` is a suffix of `chat/completions`.
-const PARSED: [(&str, Api); 4] = [
-    ("chat/completions", Api::ChatCompletions),
-    ("completions", Api::Completions),
-    ("embeddings", Api::Embeddings),
-    ("responses", Api::Responses),
-];
 
 const MODELS: &str = "/v1/models";
 
-/// Classifies a request. `path` may carry a query. Suffixes match at segment borders only, so a
-/// prefix such as `/openai` is fine and `/v1/xcompletions` is not a completion.
-pub fn classify<'p>(method: &Method, path: &'p str) -> Route<'p> {
+/// Classifies a request. `path` may carry a query.
+pub fn classify<'p>(parsers: &Parsers, method: &Method, path: &'p str) -> Route<'p> {
     let path = path.split_once(['?', '#']).map_or(path, |(path, _)| path);
-    if method == Method::POST {
-        return PARSED
-            .iter()
-            .find(|(suffix, _)| path.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('/')))
-            .map_or(Route::Unparsed, |&(_, api)| Route::Parsed(api));
+    let is_read = *method == Method::POST;
+    if (*method == Method::GET || *method == Method::HEAD)
+        && let Some(route) = models(path)
+    {
+        return route;
     }
-    if method == Method::GET || method == Method::HEAD {
-        return models(path);
+    match parsers.reading(path) {
+        Reading::As(api) if is_read => Route::Parsed(api),
+        Reading::As(_) | Reading::Unread => Route::Unparsed,
+        Reading::Refused => Route::Refused,
     }
-    Route::Unparsed
 }
 
-fn models(path: &str) -> Route<'_> {
-    let Some(start) = path.find(MODELS) else {
-        return Route::Unparsed;
-    };
+fn models(path: &str) -> Option<Route<'_>> {
+    let start = path.find(MODELS)?;
     match &path[start + MODELS.len()..] {
-        "" | "/" => Route::Models,
-        rest => match rest.strip_prefix('/') {
-            Some(id) => Route::Model(percent_decode(id)),
-            None => Route::Unparsed,
-        },
+        "" | "/" => Some(Route::Models),
+        rest => rest.strip_prefix('/').map(|id| Route::Model(percent_decode(id))),
     }
 }
 
@@ -122,26 +80,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parsed_paths_match_at_segment_borders() {
-        for (path, want) in [
-            ("/v1/chat/completions", Route::Parsed(Api::ChatCompletions)),
-            ("/openai/v1/chat/completions?a=b/completions", Route::Parsed(Api::ChatCompletions)),
-            ("/v1/completions", Route::Parsed(Api::Completions)),
-            ("/completions", Route::Parsed(Api::Completions)),
-            ("completions", Route::Parsed(Api::Completions)),
-            ("/v1/embeddings", Route::Parsed(Api::Embeddings)),
-            ("/v1/responses", Route::Parsed(Api::Responses)),
-            ("/v1/xcompletions", Route::Unparsed),
-            ("/v1/xchat/completions", Route::Parsed(Api::Completions)),
-            ("/v1/chat/completions/x", Route::Unparsed),
-            ("/v1/audio/transcriptions", Route::Unparsed),
-            ("/rerank?x=/v1/completions", Route::Unparsed),
-            ("/v1/models", Route::Unparsed),
-            ("", Route::Unparsed),
-        ] {
-            assert_eq!(classify(&Method::POST, path), want, "{path}");
-        }
-        assert_eq!(classify(&Method::GET, "/v1/chat/completions"), Route::Unparsed);
+    fn bodies_that_are_posted_are_read() {
+        let parsers = Parsers::default();
+        let chat = "/openai/v1/chat/completions?a=b/completions";
+        assert_eq!(classify(&parsers, &Method::POST, chat), Route::Parsed(Api::ChatCompletions));
+        assert_eq!(classify(&parsers, &Method::POST, "/v1/audio/transcriptions"), Route::Unparsed);
+        assert_eq!(classify(&parsers, &Method::POST, "/v1/models"), Route::Unparsed);
+        assert_eq!(classify(&parsers, &Method::GET, "/v1/chat/completions"), Route::Unparsed);
+        let strict = Parsers::new([crate::ParserKind::OpenAi]);
+        assert_eq!(classify(&strict, &Method::PUT, "/v1/completions"), Route::Unparsed);
+        assert_eq!(classify(&strict, &Method::POST, "/v1/audio/transcriptions"), Route::Refused);
     }
 
     #[test]
@@ -155,8 +103,8 @@ mod tests {
             ("/v1/modelsx", Route::Unparsed),
             ("/models", Route::Unparsed),
         ] {
-            assert_eq!(classify(&Method::GET, path), want, "{path}");
+            assert_eq!(classify(&Parsers::default(), &Method::GET, path), want, "{path}");
         }
-        assert_eq!(classify(&Method::DELETE, "/v1/models/x"), Route::Unparsed);
+        assert_eq!(classify(&Parsers::default(), &Method::DELETE, "/v1/models/x"), Route::Unparsed);
     }
 }

@@ -2,32 +2,38 @@
 
 #[cfg(test)]
 mod against_serde;
+#[cfg(test)]
+mod chunks;
 mod error;
-pub(crate) mod prompt;
+mod part;
+mod reader;
+mod scanner;
+mod slot;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-pub use self::error::{ScanError, ScanErrorKind};
+pub use self::{
+    error::{ScanError, ScanErrorKind},
+    scanner::Scanner,
+};
 use crate::{
-    json::{Cursor, JsonStr, Result, Span},
-    route::Api,
-    scan::prompt::{boolean, count, flag, string, text},
+    api::Api,
+    json::{JsonStr, Span},
     segment::{Piece, Segment},
 };
 
-/// `segments` starts with a place each for tools and instructions, because both come before the
-/// prompt wherever they stand in the body.
-const RESERVED: usize = 2;
+/// Sections of a prompt, in the order in which they count, wherever they stand in the body.
 const TOOLS: usize = 0;
-const INSTRUCTIONS: usize = 1;
+const SYSTEM: usize = 1;
+const PROMPT: usize = 2;
 
 /// The result of [`scan`]: spans into the body plus the few decoded scalars. Reuse it between
 /// requests; once its list has grown, scanning allocates nothing.
 ///
 /// Accessors that take `body` want the very bytes that were scanned.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scanned {
     api: Api,
     model: Option<JsonStr>,
@@ -46,53 +52,26 @@ pub struct Scanned {
     /// Offset behind the opening brace, and whether a field follows.
     fields: (u32, bool),
     segments: Vec<Segment>,
+    /// Where each section lies among the segments; they fill the list.
+    sections: [(u32, u32); 3],
 }
 
-/// Scans `body` as a request to `api`, checking that it is well-formed JSON (RFC 8259) as a whole.
+/// Reads `body` as a request to `api`, checking that it is well-formed JSON (RFC 8259), or gRPC messages, as a whole.
 ///
 /// Of a repeated key the last one counts. Escaped lone surrogates (`"\ud800"`) are accepted, as
 /// most readers do, and decode to U+FFFD; the engine has the last word on them. Numbers of any
-/// size are well-formed. After an error `out` is in an unspecified, valid state.
+/// size are well-formed. After an error `out` is in an unspecified, valid state. [`Scanner`] does the same
+/// while a body arrives.
 ///
 /// # Errors
-/// Malformed JSON, more than 128 levels of nesting, a missing or empty prompt, or `model`,
-/// `stream`, `messages`, `prompt`, `input` of a wrong type. Limits such as `max_tokens` that are
+/// A malformed document, more than 128 levels of nesting, a missing or empty prompt, or `model`,
+/// `stream`, `messages`, `prompt`, `input` … of a wrong type. Limits such as `max_tokens` that are
 /// not whole numbers ≥ 0 read as unset: engines differ in what they accept there.
-pub fn scan(api: Api, body: &[u8], out: &mut Scanned) -> std::result::Result<(), ScanError> {
-    out.clear();
-    out.api = api;
-    out.segments.resize(RESERVED, Segment::EMPTY);
-    check_bytes(body)?;
-    read(body, out).map_err(|error| *error)
-}
-
-fn check_bytes(body: &[u8]) -> std::result::Result<(), ScanError> {
-    if u32::try_from(body.len()).is_err() {
-        return Err(ScanError { offset: 0, kind: ScanErrorKind::TooLarge });
-    }
-    simdutf8::compat::from_utf8(body)
-        .map(drop)
-        .map_err(|error| ScanError { offset: error.valid_up_to(), kind: ScanErrorKind::InvalidUtf8 })
-}
-
-fn read(body: &[u8], out: &mut Scanned) -> Result<()> {
-    let mut cursor = Cursor::new(body);
-    if cursor.next()? != b'{' {
-        cursor.skip(0)?;
-        cursor.end()?;
-        return Err(Box::new(ScanError { offset: 0, kind: ScanErrorKind::NotAnObject }));
-    }
-    out.fields.0 = cursor.at() as u32 + 1;
-    cursor.object(1, |cursor, key| {
-        out.fields.1 = true;
-        out.field(cursor, key)
-    })?;
-    cursor.end()?;
-    if out.prompts == 0 {
-        let (api, field) = (out.api, out.api.prompt_field());
-        return Err(cursor.fail(ScanErrorKind::Missing { api, field }));
-    }
-    Ok(())
+pub fn scan(api: Api, body: &[u8], out: &mut Scanned) -> Result<(), ScanError> {
+    let mut scanner = Scanner::reusing(api, std::mem::take(out));
+    let result = scanner.finish(body);
+    *out = scanner.into_scanned();
+    result
 }
 
 impl Scanned {
@@ -103,7 +82,7 @@ impl Scanned {
         *self = Self { segments, ..Self::default() };
     }
 
-    /// The API given to [`scan`].
+    /// The API given to [`scan()`].
     pub fn api(&self) -> Api {
         self.api
     }
@@ -171,11 +150,9 @@ impl Scanned {
 
     /// The prompt in the order in which its tokens are estimated: tools, instructions, then
     /// each message's role and parts, or the prompts with [`Segment::PromptBreak`] between them.
-    /// Tools and instructions belong to every prompt, and places without either are empty.
+    /// Tools and instructions belong to every prompt. Empty if nothing of the request is computed ([`Api::computes`]).
     pub fn segments(&self) -> &[Segment] {
-        let empty = |at: usize| self.segments.get(at).is_none_or(|&s| s == Segment::EMPTY);
-        let start = if !empty(TOOLS) { TOOLS } else { RESERVED - usize::from(!empty(INSTRUCTIONS)) };
-        self.segments.get(start..).unwrap_or_default()
+        &self.segments
     }
 
     /// Gives the prompt to `f`, decoded, piece by piece. No allocation.
@@ -198,36 +175,85 @@ impl Scanned {
         (self.fields.0 as usize, self.fields.1)
     }
 
-    fn field(&mut self, cursor: &mut Cursor<'_>, key: &[u8]) -> Result<()> {
-        use Api::{ChatCompletions, Completions, Embeddings, Responses};
-        let api = self.api;
-        match (key, api) {
-            (b"model", _) => {
-                cursor.next()?;
-                let start = cursor.at();
-                self.model = string(cursor, api, "model")?;
-                self.model_value = Some(Span::new(start, cursor.at()));
+    pub(crate) fn segments_mut(&mut self) -> &mut Vec<Segment> {
+        &mut self.segments
+    }
+
+    pub(crate) fn set_stream(&mut self, stream: bool) {
+        self.stream = stream;
+    }
+
+    /// Those limits that are given.
+    pub(crate) fn set_limits(&mut self, max_tokens: Option<u64>, ignore_eos: Option<bool>, n: Option<u64>) {
+        self.max_tokens = max_tokens.or(self.max_tokens);
+        self.ignore_eos = ignore_eos.unwrap_or(self.ignore_eos);
+        self.n = n.or(self.n);
+    }
+
+    /// All segments are one prompt.
+    pub(crate) fn count_prompt(&mut self) {
+        self.prompts = u32::from(!self.segments.is_empty());
+    }
+
+    fn set(&mut self, place: usize, segment: Segment) {
+        if let Some(slot) = self.segments.get_mut(place) {
+            *slot = segment;
+        }
+    }
+
+    /// What is appended from here on belongs to `section`; what it had is forgotten.
+    fn open_section(&mut self, section: usize) {
+        let (start, end) = self.sections[section];
+        if start < end {
+            self.segments.drain(start as usize..end as usize);
+            for other in &mut self.sections {
+                if other.0 >= end {
+                    *other = (other.0 - (end - start), other.1 - (end - start));
+                }
             }
-            (b"stream", _) => self.stream = boolean(cursor, api, "stream")?,
-            (b"max_tokens", ChatCompletions | Completions) => self.max_tokens = count(cursor)?,
-            (b"max_completion_tokens", ChatCompletions) => {
-                self.max_completion_tokens = count(cursor)?;
-            }
-            (b"max_output_tokens", Responses) => self.max_tokens = count(cursor)?,
-            (b"n", _) => self.n = count(cursor)?,
-            (b"ignore_eos", _) => self.ignore_eos = flag(cursor, 1)?,
-            (b"cache_salt", _) => self.cache_salt = text(cursor, 1)?,
-            (b"user", _) => self.user = text(cursor, 1)?,
-            (b"stream_options", _) => self.stream_options(cursor)?,
-            (b"tools", ChatCompletions | Responses) => self.read_tools(cursor)?,
-            (b"instructions", Responses) => self.read_instructions(cursor)?,
-            (b"messages", ChatCompletions | Embeddings) => self.read_messages(cursor)?,
-            (b"prompt", Completions) | (b"input", Embeddings) => self.read_prompts(cursor)?,
-            (b"input", Responses) => self.read_input(cursor)?,
-            _ => {
-                cursor.skip(1)?;
+        }
+        let len = self.segments.len() as u32;
+        self.sections[section] = (len, len);
+    }
+
+    fn close_section(&mut self, section: usize) {
+        self.sections[section].1 = self.segments.len() as u32;
+    }
+
+    /// The last look at a request that was read to its end.
+    fn complete(&mut self, len: usize) -> Result<(), ScanError> {
+        if self.prompts == 0 && self.api != Api::CountTokens {
+            let (api, field) = (self.api, self.api.prompt_field());
+            return Err(ScanError { offset: len, kind: ScanErrorKind::Missing { api, field } });
+        }
+        if !self.api.computes() {
+            self.segments.clear();
+            return Ok(());
+        }
+        for section in [SYSTEM, TOOLS] {
+            let (start, end) = self.sections[section];
+            if 0 < start && start < end {
+                self.segments[..end as usize].rotate_right((end - start) as usize);
+                for other in &mut self.sections {
+                    if other.0 < start {
+                        *other = (other.0 + (end - start), other.1 + (end - start));
+                    }
+                }
+                self.sections[section] = (0, end - start);
             }
         }
         Ok(())
     }
+}
+
+/// Saturates at the largest `u64`.
+pub(crate) fn whole_number(text: &str) -> Option<u64> {
+    // Keeps the float parser's `inf` and `nan` out.
+    if !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        (number >= 0.0 && number.fract() == 0.0).then_some(number as u64)
+    })
 }

@@ -1,6 +1,9 @@
 //! The prompt as an ordered list of spans.
 
-use crate::json::{JsonStr, Span};
+use crate::{
+    grpc::varint,
+    json::{JsonStr, Span},
+};
 
 /// One stretch of a prompt, in the scanned body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +17,13 @@ pub enum Segment {
     Media {
         /// Which.
         kind: MediaKind,
-        /// Its URL (often a data URL) or, for `input_audio`, its base64 data.
+        /// Its URL (often a data URL) or its base64 data (`input_audio`, Anthropic's sources).
         reference: JsonStr,
     },
     /// A prompt that is tokenized already: a JSON array of numbers, brackets included.
     TokenIds(Span),
+    /// A stretch of a prompt that is tokenized already: protobuf's packed `uint32`.
+    PackedIds(Span),
     /// What follows belongs to the next prompt of the request.
     PromptBreak,
 }
@@ -27,7 +32,7 @@ pub enum Segment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MediaKind {
-    /// `image_url`, `input_image`
+    /// `image_url`, Anthropic's `image`
     Image,
     /// `video_url`
     Video,
@@ -64,22 +69,29 @@ impl Segment {
             Self::Json(span) => f(Piece::Bytes(span.of(body))),
             Self::Text(text) => text.chunks(body, &mut |chunk| f(Piece::Bytes(chunk))),
             Self::Media { kind, reference } => f(Piece::Media { kind, reference }),
-            Self::TokenIds(span) => f(Piece::TokenIds(TokenIds { rest: span.of(body) })),
+            Self::TokenIds(span) => f(Piece::TokenIds(TokenIds { rest: span.of(body), packed: false })),
+            Self::PackedIds(span) => f(Piece::TokenIds(TokenIds { rest: span.of(body), packed: true })),
             Self::PromptBreak => f(Piece::PromptBreak),
         }
     }
 }
 
-/// The ids of a tokenized prompt, read from its JSON array.
+/// The ids of a tokenized prompt, read from its JSON array or from its packed field.
 #[derive(Debug, Clone)]
 pub struct TokenIds<'b> {
     rest: &'b [u8],
+    packed: bool,
 }
 
 impl Iterator for TokenIds<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
+        if self.packed {
+            let (id, len) = varint(self.rest)?;
+            self.rest = &self.rest[len..];
+            return Some(id as u32);
+        }
         let start = self.rest.iter().position(u8::is_ascii_digit)?;
         let digits = &self.rest[start..];
         let len = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());

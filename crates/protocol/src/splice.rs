@@ -32,7 +32,7 @@ pub fn splice_model(body: &Bytes, scanned: &Scanned, model: &str) -> [Bytes; 3] 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{route::Api, scan::scan};
+    use crate::{api::Api, scan::scan};
 
     fn spliced(body: &str, model: &str) -> String {
         let body = Bytes::from(body.to_owned());

@@ -30,6 +30,13 @@ impl Refusal {
         Self { outcome, message: message.into(), param: None, retry_after }
     }
 
+    /// No parser takes what is sent to `path`.
+    pub fn no_parser(path: &str) -> Self {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let shown: String = path.chars().take(256).collect();
+        Self::new(Reason::NoParser, format!("No parser of this pool reads requests to `{shown}`."))
+    }
+
     pub(crate) fn unknown_model(model: &str) -> Self {
         let shown: String = model.chars().take(256).collect();
         Self { param: Some("model"), ..Self::new(Reason::ModelNotFound, format!("The model `{shown}` does not exist.")) }
@@ -59,7 +66,10 @@ impl From<ScanError> for Refusal {
             | ScanErrorKind::Empty { .. }
             | ScanErrorKind::WrongType { .. }
             | ScanErrorKind::NotAnObject
-            | ScanErrorKind::TooDeep => Reason::InvalidRequest,
+            | ScanErrorKind::TooDeep
+            | ScanErrorKind::CompressedMessage
+            | ScanErrorKind::CutMessage
+            | ScanErrorKind::MalformedMessage => Reason::InvalidRequest,
             _ => Reason::InvalidJson,
         };
         Self { param: error.param(), ..Self::new(reason, error.to_string()) }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use weir_api::Reason;
 use weir_plan::{Outgoing, Plan};
 use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Subset, Time};
-use weir_protocol::{Api, scan, splice_model};
+use weir_protocol::{Api, Parsers, Reading, Scanned, scan, splice_model};
 
 use crate::{
     Clock, DecisionLog, Refusal, Routed, RouterMetrics,
@@ -133,6 +133,8 @@ pub struct PoolStatus {
 #[derive(Debug)]
 pub struct Router {
     pools: Vec<PoolRuntime>,
+    /// Those of all pools.
+    parsers: Parsers,
     models: ArcSwap<ModelIndex>,
     shared: Arc<Shared>,
     /// Tells threads that their random generator belongs to an older router.
@@ -144,7 +146,8 @@ impl Router {
     pub fn new(pools: Vec<PoolRuntime>, shared: Arc<Shared>) -> Self {
         let generation = GENERATIONS.fetch_add(1, Relaxed) + 1;
         let models = ArcSwap::from_pointee(ModelIndex::build(&pools));
-        Self { pools, models, shared, generation }
+        let all = pools.iter().map(|one| one.plan.parsers.clone()).reduce(|all, more| all.union(&more));
+        Self { parsers: all.unwrap_or_default(), pools, models, shared, generation }
     }
 
     /// Now.
@@ -155,6 +158,11 @@ impl Router {
     /// Its pools.
     pub fn pools(&self) -> &[PoolRuntime] {
         &self.pools
+    }
+
+    /// The parsers of all pools: how a request's body is read before its pool is known.
+    pub fn parsers(&self) -> &Parsers {
+        &self.parsers
     }
 
     /// The last decisions, and what else survives a reload.
@@ -199,7 +207,16 @@ impl Router {
     /// # Errors
     /// The body is not what its API takes, nobody serves the model, or no endpoint can take the request.
     pub fn route(&self, head: &RequestHead<'_>, body: &Bytes) -> Result<Routed, Refusal> {
-        self.attempt(head, body, &mut Vec::new(), None)
+        self.attempt(head, body, None, &mut Vec::new(), None)
+    }
+
+    /// The same for a request whose body was read while it came: `read` is what a [`weir_protocol::Scanner`] of the head's API found
+    /// in `body`.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub fn route_read(&self, head: &RequestHead<'_>, body: &Bytes, read: Scanned) -> Result<Routed, Refusal> {
+        self.attempt(head, body, Some(read), &mut Vec::new(), None)
     }
 
     /// Gives a request another endpoint than those that it was sent to already, the last of which failed it for the reason
@@ -216,7 +233,7 @@ impl Router {
     ) -> Result<Routed, Box<(Routed, Refusal)>> {
         routed.charge = None;
         routed.tried.push(Arc::clone(&routed.endpoint));
-        match self.attempt(head, body, &mut routed.tried, Some(&routed.resolution)) {
+        match self.attempt(head, body, None, &mut routed.tried, Some(&routed.resolution)) {
             Ok(mut next) => {
                 next.running = routed.running.take();
                 routed.moved_on(failed);
@@ -231,12 +248,15 @@ impl Router {
         &self,
         head: &RequestHead<'_>,
         body: &Bytes,
+        read: Option<Scanned>,
         tried: &mut Vec<Arc<Endpoint>>,
         before: Option<&Resolution>,
     ) -> Result<Routed, Refusal> {
         scratch::with(|scratch| {
             let started = self.now();
-            let pool_index = self.resolve(head, body, scratch)?;
+            let (pool_index, is_read) = self.resolve(head, body, read, scratch)?;
+            let unread = RequestHead { api: None, ..*head };
+            let head = if is_read { head } else { &unread };
             let runtime = &self.pools[pool_index];
             let resolution = before.cloned().unwrap_or_else(|| self.apply_objects(runtime, head, body, scratch));
             let head = &RequestHead { priority: resolution.priority, ..*head };
@@ -276,23 +296,38 @@ impl Router {
         found
     }
 
-    /// Scans the body, and finds the pool.
-    fn resolve(&self, head: &RequestHead<'_>, body: &Bytes, scratch: &mut Scratch) -> Result<usize, Refusal> {
+    /// Reads the body, and finds the pool and whether its plan wants the body read.
+    fn resolve(
+        &self,
+        head: &RequestHead<'_>,
+        body: &Bytes,
+        read: Option<Scanned>,
+        scratch: &mut Scratch,
+    ) -> Result<(usize, bool), Refusal> {
         let Some(api) = head.api else {
             return match self.models.load().resolve(None) {
-                Resolved::Pool(pool) => Ok(pool),
+                Resolved::Pool(pool) => Ok((pool, false)),
                 // Paths that are not parsed go to the first pool.
-                Resolved::Unknown | Resolved::Ambiguous if !self.pools.is_empty() => Ok(0),
+                Resolved::Unknown | Resolved::Ambiguous if !self.pools.is_empty() => Ok((0, false)),
                 Resolved::Unknown | Resolved::Ambiguous => Err(Refusal::no_model()),
             };
         };
-        let resolved = scan(api, body, &mut scratch.scanned).map_err(Refusal::from).and_then(|()| {
+        let known = match read {
+            Some(read) => {
+                scratch.scanned = read;
+                Ok(())
+            }
+            None => scan(api, body, &mut scratch.scanned).map_err(Refusal::from),
+        };
+        let resolved = known.and_then(|()| {
             let model = scratch.scanned.model(body);
             let models = self.models.load();
             let wanted = wanted_model(head.headers).map(|wanted| models.resolve(Some(wanted)));
             match wanted.filter(|found| *found != Resolved::Unknown).unwrap_or_else(|| models.resolve(model.as_deref())) {
-                Resolved::Pool(pool) => Ok(pool),
+                Resolved::Pool(pool) => self.reading(pool, api, head.path),
                 Resolved::Unknown => Err(Refusal::unknown_model(model.as_deref().unwrap_or_default())),
+                // An API that names no model goes where paths go that are not parsed.
+                Resolved::Ambiguous if !api.rewrites_model() => self.reading(0, api, head.path),
                 Resolved::Ambiguous => Err(Refusal::no_model()),
             }
         });
@@ -302,6 +337,18 @@ impl Router {
             let labels = Labels { model: "", target: "", fairness_id: "", priority: head.priority };
             self.shared.llm_d.series.get(labels).failed(llm_d::error_code(refusal.outcome.status));
         })
+    }
+
+    /// Whether the pool's own parsers read this path, too.
+    fn reading(&self, pool: usize, api: Api, path: &str) -> Result<(usize, bool), Refusal> {
+        if self.pools.len() == 1 {
+            return Ok((pool, true));
+        }
+        match self.pools[pool].plan.parsers.reading(path) {
+            Reading::As(own) => Ok((pool, own == api)),
+            Reading::Refused => Err(Refusal::no_parser(path)),
+            _ => Ok((pool, false)),
+        }
     }
 
     /// Runs the plan until a chosen endpoint's circuit lets the request through.
@@ -402,7 +449,7 @@ impl Router {
             running,
             in_flight,
             streaming: head.api.is_some() && scratch.scanned.stream(),
-            observed: Observed::new(head.api.is_some()),
+            observed: Observed::new(head.api),
             tried,
             decided,
             first_byte: None,

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
 use weir_api::Reason;
 use weir_plan::{Outgoing, Plan, Report, Served, Told};
 use weir_pool::{Charge, Endpoint, Pool, Subset, Time};
@@ -127,6 +130,14 @@ impl Routed {
         }
         self.endpoint = endpoint;
         true
+    }
+
+    /// The endpoint answered with this head, which tells how the body is to be read. Without this call it is guessed from the body's
+    /// beginning.
+    pub fn response_form(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        // What an error says of tokens is nothing that was computed.
+        self.observed.form(kind, headers.contains_key(CONTENT_ENCODING) || !status.is_success());
     }
 
     /// The endpoint answered with this head; plugins add their headers to what the client will see.

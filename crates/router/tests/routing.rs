@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode};
 use weir_api::{EndpointPickerConfig, Reason};
 use weir_plan::{CompileOptions, Plan, Registry, compile};
 use weir_pool::{BreakerConfig, EndpointSpec, EndpointUrl, Pool, Scrape};
-use weir_protocol::Api;
+use weir_protocol::{Api, Scanner};
 use weir_router::{
     Clock, DecisionLog, DecisionLogConfig, End, PoolRuntime, Refusal, RequestHead, Routed, Router, RouterMetrics, Shared,
 };
@@ -184,6 +184,55 @@ fn models_choose_pools() {
     router.refresh_models();
     assert_eq!(pool_of("qwen").unwrap(), 0);
     assert!(pool_of("llama").is_err());
+}
+
+#[test]
+fn every_pool_reads_what_its_own_parsers_read() {
+    let shared = shared();
+    let runtime = |name: &str, config: &str| {
+        PoolRuntime::new(pool(name, 1), plan(Some(config)), vec![name.to_owned()], Duration::from_secs(2), &shared)
+    };
+    let parsers = |list: &str| format!("plugins: [{{type: queue-scorer}}]\nrequestHandler: {{parsers: {list}}}");
+    let router = Router::new(
+        vec![
+            runtime("all", "plugins: [{type: queue-scorer}]"),
+            runtime("blind", &parsers("[{pluginRef: passthrough-parser}]")),
+            runtime("claude", &parsers("[{pluginRef: anthropic-parser}]")),
+        ],
+        Arc::clone(&shared),
+    );
+    assert_eq!(router.parsers().kinds(), weir_protocol::ParserKind::DEFAULT);
+    let tokens = |model: &str| {
+        let routed = route(&router, model, &chat(model, &"x".repeat(400)));
+        let explained = shared.decisions.explain(model);
+        (routed.map(|routed| routed.pool_index).map_err(|refusal| refusal.outcome.reason), explained.len())
+    };
+    assert_eq!(tokens("all"), (Ok(0), 1));
+    assert_eq!(tokens("blind"), (Ok(1), 1));
+    assert_eq!(tokens("claude"), (Err(Reason::NoParser), 0));
+    let headers = HeaderMap::new();
+    let messages = RequestHead { api: Some(Api::Messages), path: "/v1/messages", ..head("r", &headers) };
+    assert_eq!(router.route(&messages, &chat("claude", "x")).unwrap().pool_index, 2);
+    // Token ids name no model: they go where paths go that are not read.
+    let grpc = RequestHead { api: Some(Api::SglangGenerate), path: "/generate", ..head("r", &headers) };
+    assert_eq!(router.route(&grpc, &Bytes::from_static(b"{\"input_ids\":[1]}")).unwrap().pool_index, 0);
+}
+
+#[test]
+fn a_request_that_was_read_while_it_came_goes_the_same_way() {
+    let fixture = fixture(8, None);
+    let body = chat("m", &"tell me more ".repeat(100));
+    let home = route(&fixture.router, "1", &body).map(|routed| name(&routed)).unwrap();
+    let mut scanner = Scanner::new(Api::ChatCompletions);
+    for end in (0..body.len()).step_by(100) {
+        scanner.feed(&body[..end]).unwrap();
+    }
+    scanner.finish(&body).unwrap();
+    let headers = HeaderMap::new();
+    let routed = fixture.router.route_read(&head("2", &headers), &body, scanner.into_scanned()).unwrap();
+    assert_eq!(name(&routed), home);
+    let blocks: Vec<u32> = ["1", "2"].map(|id| fixture.shared.decisions.explain(id)[0].prompt_blocks).into();
+    assert!(blocks[0] > 1 && blocks[0] == blocks[1], "{blocks:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use weir_api::Diagnostic;
+use weir_protocol::Parsers;
 
 use crate::{
     Admitter, Columns, DataSet, DiscoveryFile, Effective, EngineSpec, Filter, HeaderProcessor, Picker, PreRequest, Producer,
@@ -134,6 +135,8 @@ pub struct Plan {
     pub reporters: Vec<Named<Arc<dyn Reporter>>>,
     /// Who writes into which column.
     pub columns: Columns,
+    /// Which requests are read, and as what.
+    pub parsers: Parsers,
     /// Everything that somebody reads.
     pub reads: DataSet,
     /// What is scraped; `None`: nothing.

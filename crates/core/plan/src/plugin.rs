@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use weir_pool::Endpoint;
-use weir_protocol::Usage;
+use weir_protocol::{ParserKind, Usage};
 
 use crate::{Attributes, Candidates, Column, DataSet, PickError, PoolView, RequestAttributes, RequestView, Targets};
 
@@ -370,6 +370,8 @@ pub struct Parts {
     pub topology: Option<Arc<TopologyLabels>>,
     /// How in-flight tokens are counted.
     pub in_flight: Option<crate::InFlightPolicy>,
+    /// Parser.
+    pub parser: Option<ParserKind>,
     /// Columns in which it writes prefix matches.
     pub prefix_column: Option<Column>,
 }

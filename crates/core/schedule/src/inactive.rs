@@ -1,42 +1,13 @@
 //! Plugin types that llm-d's documents name or that are added to every one of them, and that do nothing here.
-//!
-//! The OpenAI parser does its work outside the plan: requests are read before a plan is chosen.
 
 mod flow;
 mod precise_prefix;
 mod predicted_latency;
 
-use serde_json::{Map, Value};
-use weir_plan::{Draft, ExtensionPoint, Parts, PluginType};
-
-use crate::declare::{NoParameters, beta};
-
-/// Parameters that are taken as they are.
-type Anything = Map<String, Value>;
+use weir_plan::PluginType;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
-    let parser: &[ExtensionPoint] = &[ExtensionPoint::Parser];
-    let mut all = vec![beta::<NoParameters>(
-        "openai-parser",
-        parser,
-        "Reads OpenAI requests: chat completions, completions, embeddings, responses.",
-        |context| {
-            let NoParameters {} = context.params()?;
-            Ok(Draft::ready(Parts::default()))
-        },
-    )];
-    all.extend(
-        [
-            ("anthropic-parser", parser, "Reads Anthropic requests."),
-            ("vllmhttp-parser", parser, "Reads vLLM's token-in, token-out requests."),
-            ("passthrough-parser", parser, "Takes every request that no other parser takes."),
-        ]
-        .map(|(name, points, summary)| PluginType {
-            active: false,
-            ..beta::<Anything>(name, points, summary, |_| Ok(Draft::ready(Parts::default())))
-        }),
-    );
-    all.push(predicted_latency::plugin());
+    let mut all = vec![predicted_latency::plugin()];
     all.extend(precise_prefix::plugins());
     all.extend(flow::plugins());
     all
@@ -54,7 +25,6 @@ mod tests {
         assert_eq!(
             inactive,
             [
-                "anthropic-parser",
                 "dcgm-data-source",
                 "dcgm-extractor",
                 "edf-ordering-policy",
@@ -64,7 +34,6 @@ mod tests {
                 "multicluster-file-discovery",
                 "multicluster-metrics-data-source",
                 "multicluster-metrics-extractor",
-                "passthrough-parser",
                 "precise-prefix-cache-producer",
                 "precise-prefix-cache-scorer",
                 "predicted-latency-producer",
@@ -76,16 +45,7 @@ mod tests {
                 "slo-deadline-ordering-policy",
                 "soft-reflective-ceiling-policy",
                 "static-usage-limit-policy",
-                "vllmhttp-parser",
             ]
         );
-    }
-
-    #[test]
-    fn they_take_any_parameters() {
-        let plan =
-            crate::testing::compile("plugins:\n- {type: passthrough-parser, parameters: {other: [1]}}\n- type: queue-scorer\n")
-                .unwrap();
-        assert!(plan.inactive().any(|one| one == "passthrough-parser/passthrough-parser"));
     }
 }

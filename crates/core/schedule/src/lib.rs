@@ -23,6 +23,7 @@ mod handler;
 mod header_processor;
 mod inactive;
 mod numbers;
+mod parser;
 mod picker;
 mod producer;
 mod reporter;
@@ -59,6 +60,7 @@ pub fn register(registry: &mut Registry) {
         screener::plugins(),
         topology::plugins(),
         source::plugins(),
+        parser::plugins(),
         inactive::plugins(),
     ];
     for plugin in all.into_iter().flatten() {

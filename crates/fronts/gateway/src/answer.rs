@@ -12,7 +12,7 @@ use http::{
 };
 use http_body::{Body, Frame, SizeHint};
 use weir_api::Reason;
-use weir_protocol::ErrorBody;
+use weir_protocol::{ErrorBody, ErrorStyle, anthropic_kind, grpc_message, grpc_status};
 use weir_router::Refusal;
 
 use crate::{head::X_WEIR_REASON, relay::Relay};
@@ -70,22 +70,43 @@ pub(crate) fn empty(status: StatusCode) -> Response<Reply> {
     response
 }
 
-/// Tells a client why it is not served.
-pub(crate) fn refuse(refusal: &Refusal) -> Response<Reply> {
-    let reason = refusal.outcome.reason;
-    let status = StatusCode::from_u16(refusal.outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body =
-        ErrorBody { message: &refusal.message, kind: reason.error_type(), param: refusal.param, code: reason.as_str() }.to_json();
-    let mut response = whole(status, "application/json", body);
+/// Tells a client why it is not served, in the form of the API that it called.
+pub(crate) fn refuse(refusal: &Refusal, style: ErrorStyle) -> Response<Reply> {
+    let Refusal { outcome, message, param, retry_after } = refusal;
+    let reason = outcome.reason;
+    let mut response = match style {
+        ErrorStyle::Grpc => grpc(outcome.status, message),
+        _ => {
+            let error = ErrorBody { message, kind: kind(reason, outcome.status, style), param: *param, code: reason.as_str() };
+            let status = StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            whole(status, "application/json", error.to_json(style))
+        }
+    };
     let headers = response.headers_mut();
     headers.insert(X_WEIR_REASON, HeaderValue::from_static(reason.as_str()));
-    if let Some(after) = refusal.retry_after {
+    if let Some(after) = retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
     if reason == Reason::Unauthorized {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// A gRPC answer of headers only: the status of the call stands beside an HTTP status of 200.
+fn grpc(status: u16, message: &str) -> Response<Reply> {
+    let mut response = empty(StatusCode::OK);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(grpc_status(status)));
+    if let Ok(message) = HeaderValue::try_from(grpc_message(message)) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+fn kind(reason: Reason, status: u16, style: ErrorStyle) -> &'static str {
+    if style == ErrorStyle::Anthropic { anthropic_kind(status) } else { reason.error_type() }
 }
 
 /// What a client is told about a failure that the router did not describe.
@@ -109,6 +130,7 @@ pub(crate) fn message(reason: Reason) -> &'static str {
         Reason::MethodNotAllowed => "This method is not served.",
         Reason::ShuttingDown => "The router is shutting down.",
         Reason::ClientDisconnected => "The request's body ended early.",
+        Reason::NoParser => "No parser of this pool reads requests to this path.",
         Reason::InvalidRequest => "The request is not valid.",
         Reason::NotFound => "Nothing is served at this path.",
         _ => "The router failed to serve the request.",
@@ -121,6 +143,7 @@ pub(crate) fn refusal(reason: Reason) -> Refusal {
 }
 
 /// The event that ends a stream which an endpoint broke off.
-pub(crate) fn error_event(reason: Reason) -> Bytes {
-    ErrorBody { message: message(reason), kind: reason.error_type(), param: None, code: reason.as_str() }.to_sse()
+pub(crate) fn error_event(reason: Reason, style: ErrorStyle) -> Bytes {
+    let kind = kind(reason, reason.status(), style);
+    ErrorBody { message: message(reason), kind, param: None, code: reason.as_str() }.to_sse(style)
 }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use weir_api::{Reason, Retry};
 use weir_pool::Scheme;
-use weir_protocol::{ModelRestore, RestoreForm};
+use weir_protocol::{ModelRestore, RestoreForm, Scanner};
 use weir_router::{End, Refusal, RequestHead, Routed};
 
 use crate::{
@@ -42,8 +42,8 @@ pub(crate) struct Forward<'a> {
 
 /// A body to be sent on.
 pub(crate) enum Payload {
-    /// All of it: it can be sent again.
-    Whole(Bytes),
+    /// All of it: it can be sent again. With what was read of it while it came.
+    Whole(Bytes, Option<Box<Scanner>>),
     /// The beginning; the rest is passed on while it arrives, up to so many bytes.
     Stream(Bytes, Incoming, u64),
 }
@@ -55,11 +55,15 @@ impl Forward<'_> {
     pub(crate) async fn run(self, payload: Payload, mut ticket: Ticket) -> Response<Reply> {
         let live = Arc::clone(&self.live);
         let policy = &live.settings.retry;
-        let (body, mut stream) = match payload {
-            Payload::Whole(body) => (body, None),
-            Payload::Stream(begin, rest, allowed) => (Bytes::new(), Some((begin, rest, allowed))),
+        let (body, scanner, mut stream) = match payload {
+            Payload::Whole(body, scanner) => (body, scanner, None),
+            Payload::Stream(begin, rest, allowed) => (Bytes::new(), None, Some((begin, rest, allowed))),
         };
-        let mut routed = match live.router.route(&self.head, &body) {
+        let first = match scanner.and_then(|mut scanner| scanner.finish(&body).is_ok().then(|| scanner.into_scanned())) {
+            Some(read) => live.router.route_read(&self.head, &body, read),
+            None => live.router.route(&self.head, &body),
+        };
+        let mut routed = match first {
             Ok(routed) => routed,
             Err(refusal) => return refused(&refusal, ticket),
         };
@@ -260,7 +264,7 @@ impl Forward<'_> {
 pub(crate) fn refused(refusal: &Refusal, mut ticket: Ticket) -> Response<Reply> {
     ticket.status = refusal.outcome.status;
     ticket.reason = Some(refusal.outcome.reason);
-    let response = refuse(refusal);
+    let response = refuse(refusal, ticket.style);
     if let Reply::Whole(body) = response.body() {
         ticket.bytes_out = body.len() as u64;
     }

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, Sleep, sleep};
 use weir_api::Reason;
+use weir_protocol::{Api, Scanner};
 
 /// A body without a known length begins with a buffer of this size.
 const FIRST_BYTES: usize = 16 * 1024;
@@ -19,15 +20,22 @@ const TRUSTED_BYTES: usize = 1 << 20;
 
 /// As much of a body as was wanted.
 pub(crate) enum Received {
-    /// All of it.
-    Whole(Bytes),
+    /// All of it, and what was read of it if it came in pieces.
+    Whole(Bytes, Option<Box<Scanner>>),
     /// More than `keep` bytes; the rest is still to come.
     Begun(Bytes, Incoming),
 }
 
 /// Reads a body of up to `limit` bytes. Stops early, without an error, when more than `keep` bytes are there or announced.
-/// `idle` is the longest wait between two pieces.
-pub(crate) async fn receive(mut body: Incoming, keep: u64, limit: u64, idle: Duration) -> Result<Received, Reason> {
+/// `idle` is the longest wait between two pieces. A body that comes in pieces is read as a request to `api` while it comes; one that
+/// is found to be malformed is read to its end and left to be refused by the router.
+pub(crate) async fn receive(
+    mut body: Incoming,
+    api: Option<Api>,
+    keep: u64,
+    limit: u64,
+    idle: Duration,
+) -> Result<Received, Reason> {
     let announced = body.size_hint();
     if announced.lower() > limit {
         return Err(Reason::BodyTooLarge);
@@ -37,6 +45,7 @@ pub(crate) async fn receive(mut body: Incoming, keep: u64, limit: u64, idle: Dur
     }
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
+    let (mut scanner, mut malformed) = (None, false);
     let mut patience = Patience { timer: None, idle };
     while !body.is_end_stream() {
         let frame = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
@@ -62,6 +71,9 @@ pub(crate) async fn receive(mut body: Incoming, keep: u64, limit: u64, idle: Dur
                 all.extend_from_slice(&std::mem::take(&mut first));
             }
             all.extend_from_slice(&data);
+            if let Some(api) = api.filter(|_| !malformed) {
+                malformed = scanner.get_or_insert_with(|| Box::new(Scanner::new(api))).feed(&all).is_err();
+            }
         }
         let have = (first.len() + all.len()) as u64;
         if have > limit {
@@ -71,7 +83,7 @@ pub(crate) async fn receive(mut body: Incoming, keep: u64, limit: u64, idle: Dur
             return Ok(Received::Begun(if all.is_empty() { first } else { all.freeze() }, body));
         }
     }
-    Ok(Received::Whole(if all.is_empty() { first } else { all.freeze() }))
+    Ok(Received::Whole(if all.is_empty() { first } else { all.freeze() }, scanner.filter(|_| !malformed)))
 }
 
 fn capacity(announced: Option<u64>, have: usize) -> usize {

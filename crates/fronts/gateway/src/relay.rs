@@ -295,7 +295,7 @@ impl Relay {
             Finish::Failed(reason) => {
                 self.session.fail(reason);
                 let Some(tail) = self.events else { return Err(BrokenOff(reason)) };
-                let event = error_event(reason);
+                let event = error_event(reason, self.session.ticket.style);
                 self.finale = if tail.is_between_events() { event } else { [b"\n\n".as_slice(), &event].concat().into() };
                 self.over = true;
                 Ok(())

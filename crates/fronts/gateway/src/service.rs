@@ -9,11 +9,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request::Parts};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header::CONTENT_TYPE, request::Parts};
+use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 use weir_api::Reason;
-use weir_protocol::{ModelCard, Route, classify, render_model, render_models};
+use weir_protocol::{ErrorStyle, ModelCard, Route, classify, render_model, render_models};
 use weir_router::{Refusal, RequestHead};
 
 use crate::{
@@ -90,6 +90,14 @@ async fn answer(
     mut ticket: Ticket,
 ) -> Response<Reply> {
     let settings = &live.settings;
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let route = classify(live.router.parsers(), &head.method, path);
+    let grpc = is_grpc(&head.headers);
+    ticket.style = match route {
+        _ if grpc => ErrorStyle::Grpc,
+        Route::Parsed(api) => api.error_style(),
+        _ => ErrorStyle::OpenAi,
+    };
     if survey.bytes > settings.limits.header_bytes || head.headers.len() > settings.limits.headers {
         return refused(&refusal(Reason::HeadersTooLarge), ticket);
     }
@@ -99,7 +107,6 @@ async fn answer(
     if survey.upgrade {
         return refused(&Refusal::new(Reason::InvalidRequest, "Protocol upgrades are not served."), ticket);
     }
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     if path == "/health" && (head.method == Method::GET || head.method == Method::HEAD) {
         let draining = peer.shared.draining.load(Relaxed);
         return settle(empty(if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }), ticket);
@@ -107,7 +114,10 @@ async fn answer(
     if settings.keys.as_ref().is_some_and(|keys| !keys.admit(&head.headers)) {
         return refused(&refusal(Reason::Unauthorized), ticket);
     }
-    let api = match classify(&head.method, path) {
+    if grpc {
+        return refused(&Refusal::new(Reason::InvalidRequest, "gRPC is not served here: Envoy and `weir epp` route it."), ticket);
+    }
+    let api = match route {
         Route::Parsed(api) => Some(api),
         Route::Models => {
             let cards: Vec<ModelCard> = live.router.model_names().into_iter().map(|(name, _)| ModelCard::new(name)).collect();
@@ -121,15 +131,17 @@ async fn answer(
             let card = render_model(&ModelCard::new(name), peer.shared.started);
             return settle(whole(StatusCode::OK, "application/json", card), ticket);
         }
+        // What has no body needs no parser.
+        Route::Refused if !body.is_end_stream() => return refused(&Refusal::no_parser(path), ticket),
         _ => None,
     };
 
     let limit = settings.limits.body_bytes;
     let keep = if api.is_some() { limit } else { REPLAY_BYTES.min(limit) };
-    let payload = match receive(body, keep, limit, settings.timeouts.idle).await {
-        Ok(Received::Whole(body)) => {
+    let payload = match receive(body, api, keep, limit, settings.timeouts.idle).await {
+        Ok(Received::Whole(body, scanner)) => {
             ticket.bytes_in = body.len() as u64;
-            Payload::Whole(body)
+            Payload::Whole(body, scanner)
         }
         Ok(Received::Begun(begin, rest)) => {
             let allowed = limit - begin.len() as u64;
@@ -161,6 +173,10 @@ async fn answer(
         deadline: deadline(began, settings.timeouts.total),
     };
     forward.run(payload, ticket).await
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn deadline(now: Instant, total: Duration) -> Instant {

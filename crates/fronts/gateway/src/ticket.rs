@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use http::{HeaderValue, Method, Uri};
 use weir_api::Reason;
 use weir_pool::Endpoint;
+use weir_protocol::ErrorStyle;
 
 use crate::{metrics::Metrics, service::Peer};
 
@@ -14,6 +15,8 @@ pub(crate) struct Ticket {
     /// What only the access log wants.
     entry: Option<Box<Entry>>,
     pub(crate) endpoint: Option<Arc<Endpoint>>,
+    /// How the client wants to read errors.
+    pub(crate) style: ErrorStyle,
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
     pub(crate) bytes_in: u64,
@@ -34,7 +37,18 @@ impl Ticket {
         peer.shared.metrics.in_flight.inc();
         let entry = (log && tracing::enabled!(target: "access", tracing::Level::INFO))
             .then(|| Box::new(Entry { id: id.clone(), method: method.clone(), path: path.clone(), started: Instant::now() }));
-        Self { peer: Arc::clone(peer), entry, endpoint: None, status: 0, reason: None, bytes_in: 0, bytes_out: 0, settled: false }
+        let style = ErrorStyle::default();
+        Self {
+            peer: Arc::clone(peer),
+            entry,
+            endpoint: None,
+            style,
+            status: 0,
+            reason: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            settled: false,
+        }
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -130,6 +130,45 @@ async fn some_paths_are_answered_here() {
 }
 
 #[tokio::test]
+async fn errors_have_the_form_of_the_api_that_was_called() {
+    let (engine, heard) = listening(OK).await;
+    let rig = Rig::over(&[engine.address], settings()).await;
+    let ask = async |path: &str, head: &str, body: &str| rig.client().await.ask(&post(path, head, body)).await;
+    let answer = ask("/v1/messages", "", r#"{"model":"nope","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#).await;
+    assert_eq!((answer.status, answer.header("x-weir-reason")), (404, Some("model_not_found")));
+    let error: serde_json::Value = serde_json::from_str(answer.text()).unwrap();
+    assert_eq!((&error["type"], &error["error"]["type"]), (&"error".into(), &"not_found_error".into()));
+    let answer = ask("/v1/messages/count_tokens", "", "{").await;
+    assert!(answer.text().starts_with(r#"{"type":"error","error":{"type":"invalid_request_error","message":"invalid JSON"#));
+    let answer = ask("/v1/responses", "", "{}").await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_request"));
+    let answer = ask("/vllm.grpc.engine.VllmEngine/Generate", "content-type: application/grpc\r\n", "x").await;
+    assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("3")));
+    assert!(answer.header("grpc-message").unwrap().starts_with("gRPC is not served here"));
+    assert!(heard.lock().is_empty());
+}
+
+#[tokio::test]
+async fn bodies_that_come_in_pieces_are_read_while_they_come() {
+    let (engine, heard) = listening(OK).await;
+    let rig = Rig::over(&[engine.address], settings()).await;
+    let long = BODY.replace("hi", &"hello ".repeat(20_000));
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunked = |body: &str| -> String {
+        let pieces =
+            body.as_bytes().chunks(7_000).map(|piece| format!("{:x}\r\n{}\r\n", piece.len(), String::from_utf8_lossy(piece)));
+        format!("{head}{}0\r\n\r\n", pieces.collect::<String>())
+    };
+    assert_eq!(rig.client().await.ask(&chunked(&long)).await.status, 200);
+    assert_eq!(heard.lock().remove(0).body, long.as_bytes());
+    let answer = rig.client().await.ask(&chunked(&long.replace("}]}", "}}"))).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_json"));
+    let answer = rig.client().await.ask(&chunked(&long[..60_000])).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_json"));
+    assert!(heard.lock().is_empty());
+}
+
+#[tokio::test]
 async fn keys_are_checked_and_kept() {
     let (engine, heard) = listening(OK).await;
     let mut settings = settings();

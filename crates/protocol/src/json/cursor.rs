@@ -1,13 +1,10 @@
 //! The reader: one pass, no recursion on data, a limit on depth.
 
 use super::{
-    Result,
+    MAX_DEPTH, Result,
     text::{JsonStr, Span, hex4, plain_len, special},
 };
 use crate::scan::{ScanError, ScanErrorKind as Kind};
-
-/// Containers inside containers, the outermost included. Fits the bits of a `u128`.
-pub(crate) const MAX_DEPTH: u32 = 128;
 
 /// Longest key that is compared when it is written with escapes.
 const KEY_BUFFER: usize = 32;
@@ -29,10 +26,6 @@ impl<'a> Cursor<'a> {
 
     pub(crate) const fn body(&self) -> &'a [u8] {
         self.body
-    }
-
-    pub(crate) const fn at(&self) -> usize {
-        self.at
     }
 
     #[cold]
@@ -146,26 +139,6 @@ impl<'a> Cursor<'a> {
         f(self, key.short(body, &mut buffer).unwrap_or_default())
     }
 
-    /// Reads an array; `f` must consume each element.
-    pub(crate) fn array(&mut self, depth: u32, mut f: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
-        self.open(b'[', depth)?;
-        if self.next()? == b']' {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            f(self)?;
-            match self.next()? {
-                b',' => self.at += 1,
-                b']' => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(self.fail(Kind::UnexpectedByte)),
-            }
-        }
-    }
-
     fn open(&mut self, bracket: u8, depth: u32) -> Result<()> {
         if self.next()? != bracket {
             return Err(self.fail(Kind::UnexpectedByte));
@@ -184,18 +157,6 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1;
         Ok(key)
-    }
-
-    /// Passes over a plain whole number of at most nine digits and says whether there was one. The
-    /// common case of a token id, without the ways around it.
-    #[inline]
-    pub(crate) fn small_number(&mut self) -> bool {
-        let rest = &self.body[self.at..];
-        let len = rest.iter().take(10).take_while(|b| b.is_ascii_digit()).count();
-        let ends = matches!(rest.get(len), Some(b',' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
-        let small = ends && matches!(len, 1..10) && (rest[0] != b'0' || len == 1);
-        self.at += if small { len } else { 0 };
-        small
     }
 
     /// Passes over one value, inside `depth` containers, checking it whole.

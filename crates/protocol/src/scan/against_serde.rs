@@ -157,7 +157,7 @@ fn write_fields<'v>(rng: &mut Rng, fields: impl Iterator<Item = (&'v String, &'v
     out.push('}');
 }
 
-fn document(rng: &mut Rng, api: Api) -> String {
+pub(super) fn document(rng: &mut Rng, api: Api) -> String {
     let fields = request(rng, api);
     let mut out = String::new();
     write_fields(rng, fields.iter().map(|(key, value)| (key, value)), &mut out);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::route::Api;
+use crate::api::Api;
 
 /// A body that is not valid JSON, or not a valid request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,15 @@ pub enum ScanErrorKind {
     /// 4 GiB or more.
     #[error("the body is too large")]
     TooLarge,
+    /// A gRPC message that is compressed.
+    #[error("compressed gRPC payload is not supported")]
+    CompressedMessage,
+    /// The body of a gRPC request ends too early or too late.
+    #[error("the body is not one whole gRPC message")]
+    CutMessage,
+    /// No protobuf message.
+    #[error("malformed protobuf message")]
+    MalformedMessage,
     /// A required field is absent or null.
     #[error("invalid {} request: must have valid {field} field: it is missing", .api.name())]
     Missing {
@@ -84,6 +93,8 @@ impl ScanError {
             ScanErrorKind::WrongType { .. } => "invalid_type",
             ScanErrorKind::TooLarge => "body_too_large",
             ScanErrorKind::TooDeep => "json_too_deep",
+            ScanErrorKind::CompressedMessage => "compressed_message",
+            ScanErrorKind::CutMessage | ScanErrorKind::MalformedMessage => "invalid_message",
             _ => "invalid_json",
         }
     }
@@ -102,8 +113,9 @@ impl ScanError {
 impl fmt::Display for ScanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.kind, self.param()) {
-            (ScanErrorKind::TooLarge, _) => self.kind.fmt(f),
+            (ScanErrorKind::TooLarge | ScanErrorKind::CompressedMessage | ScanErrorKind::CutMessage, _) => self.kind.fmt(f),
             (ScanErrorKind::Missing { .. }, _) => self.kind.fmt(f),
+            (ScanErrorKind::MalformedMessage, _) => write!(f, "{} at byte {}", self.kind, self.offset),
             (kind, Some(_)) => write!(f, "{kind} (at byte {})", self.offset),
             (kind, None) => write!(f, "invalid JSON: {kind} at byte {}", self.offset),
         }

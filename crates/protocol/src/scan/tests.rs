@@ -81,6 +81,76 @@ fn prompts_of_every_shape() {
     }
 }
 
+/// An agent's request, as Anthropic's client writes it, with the system prompt and the tools behind the messages.
+pub(super) const ANTHROPIC: &str = r#"{"max_tokens":64,"messages":[{"role":"user","content":"hi"},
+    {"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"x"},{"type":"text","text":"ok"},
+     {"type":"tool_use","id":"t1","name":"get","input":{"a": 1}}]},
+    {"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":[{"type":"text","text":"4\n"},
+      {"type":"image","source":{"type":"base64","media_type":"image/png","data":"QQ=="}}]},
+     {"type":"tool_result","tool_use_id":"t2","content":"plain"},
+     {"type":"document","source":{"type":"text","media_type":"text/plain","data":"doc"}},
+     {"type":"image","source":{"type":"url","url":"https://x/y.png"}},{"type":"redacted_thinking","data":"zz"}]}],
+    "model":"claude","metadata":{"user_id":"me"},"stream":true,
+    "system":[{"type":"text","text":"x-anthropic-billing-header: cc_version=1; cch=77"},{"type":"text","text":"be brief"}],
+    "tools":[{"name":"get","input_schema":{}}]}"#;
+
+#[test]
+fn anthropic_messages() {
+    let out = scanned(Api::Messages, ANTHROPIC);
+    let body = ANTHROPIC.as_bytes();
+    assert_eq!(
+        rendered(Api::Messages, ANTHROPIC),
+        "[{\"name\":\"get\",\"input_schema\":{}}]be briefuserhiassistanthmokget{\"a\": 1}user4\n<Image QQ==>plaindoc<Image https://x/y.png>"
+    );
+    assert_eq!((out.model(body).as_deref(), out.user(body).as_deref()), (Some("claude"), Some("me")));
+    assert_eq!((out.max_tokens(), out.stream(), out.tools(), out.messages()), (Some(64), true, 1, 3));
+    let plain = r#"{"messages":[{"content":"b","role":"user"}],"system":"a","system":"s"}"#;
+    assert_eq!(rendered(Api::Messages, plain), "suserb");
+}
+
+#[test]
+fn sections_are_put_in_order_whatever_came_first() {
+    for body in [
+        r#"{"tools":[1],"system":"s","messages":[{"role":"u"}]}"#,
+        r#"{"messages":[{"role":"u"}],"system":"s","tools":[1]}"#,
+        r#"{"messages":[{"role":"u"}],"tools":[1],"system":"s"}"#,
+        r#"{"system":"s","messages":[{"role":"u"}],"tools":[1]}"#,
+        r#"{"system":"x","tools":[2,3],"messages":[{"role":"y"},{"role":"z"}],"tools":[1],"messages":[{"role":"u"}],"system":"s"}"#,
+    ] {
+        assert_eq!(rendered(Api::Messages, body), "[1]su", "{body}");
+    }
+}
+
+#[test]
+fn engines_own_requests() {
+    let generate = r#"{"token_ids":[1,2],"sampling_params":{"max_tokens":5,"ignore_eos":true},"features":{"mm_hashes":{}},
+        "cache_salt":"s","stream":true,"model":"m"}"#;
+    let out = scanned(Api::VllmGenerate, generate);
+    assert_eq!(rendered(Api::VllmGenerate, generate), "<[1, 2]>");
+    assert_eq!((out.max_tokens(), out.ignore_eos(), out.stream(), out.prompts()), (Some(5), true, true, 1));
+    assert_eq!(out.cache_salt(generate.as_bytes()).as_deref(), Some("s"));
+    let sglang = r#"{"input_ids":[7],"extra_key":"k","sampling_params":{"max_new_tokens":9},"stream":true}"#;
+    let out = scanned(Api::SglangGenerate, sglang);
+    assert_eq!(rendered(Api::SglangGenerate, sglang), "<[7]>");
+    assert_eq!((out.max_tokens(), out.cache_salt(sglang.as_bytes()).as_deref()), (Some(9), Some("k")));
+    assert_eq!(rendered(Api::SglangGenerate, r#"{"text":["a","b"],"sampling_params":[{}]}"#), "a<|>b");
+    assert_eq!(rendered(Api::ImageGenerations, r#"{"prompt":"a weir","n":2}"#), "a weir");
+    assert_eq!(rendered(Api::Conversations, r#"{"items":[{"type":"message"}]}"#), r#"[{"type":"message"}]"#);
+}
+
+#[test]
+fn what_is_not_computed_has_no_prompt() {
+    let chat = r#"{"model":"m","messages":[{"role":"u","content":"x"}]}"#;
+    for api in [Api::ChatCompletionsRender, Api::CountTokens] {
+        let out = scanned(api, chat);
+        assert_eq!((out.segments(), out.model(chat.as_bytes()).as_deref()), (&[][..], Some("m")), "{api:?}");
+    }
+    assert_eq!(scanned(Api::CompletionsRender, r#"{"prompt":"x"}"#).segments(), []);
+    // Anthropic's own servers judge what is counted.
+    scanned(Api::CountTokens, r#"{"model":"m"}"#);
+    assert_eq!(error(Api::CompletionsRender, "{}").param(), Some("prompt"));
+}
+
 #[test]
 fn scalars() {
     let body = r#"{"m\u006fdel":"org\/m\u00e9","stream":true,"n":2,"max_tokens":7,"user":"u","cache_salt":"s",
@@ -234,6 +304,29 @@ fn validation_names_api_and_field() {
             "invalid responses request: must have valid input field: expected a string or a list (at byte 9)",
         ),
         (Api::Embeddings, r#"{"messages":null}"#, "invalid embeddings request: must have valid input field: it is missing"),
+        (Api::Messages, r#"{"system":"x"}"#, "invalid messages request: must have valid messages field: it is missing"),
+        (
+            Api::Conversations,
+            r#"{"items":"x"}"#,
+            "invalid conversations request: must have valid items field: expected a list (at byte 9)",
+        ),
+        (
+            Api::ImageGenerations,
+            r#"{"prompt":[1]}"#,
+            "invalid images generations request: must have valid prompt field: expected a string (at byte 10)",
+        ),
+        (
+            Api::VllmGenerate,
+            r#"{"token_ids":"x"}"#,
+            "invalid generate request: must have valid token_ids field: expected a list of token ids (at byte 13)",
+        ),
+        (
+            Api::VllmGenerate,
+            r#"{"token_ids":[[1]]}"#,
+            "invalid generate request: must have valid token_ids field: expected a list of token ids (at byte 14)",
+        ),
+        (Api::SglangGenerate, "{}", "invalid generate request: must have valid input_ids field: it is missing"),
+        (Api::SglangGenerate, r#"{"text":""}"#, "invalid generate request: must have valid text field: it is empty (at byte 8)"),
     ] {
         assert_eq!(error(api, body).to_string(), want, "{body}");
     }

@@ -2,13 +2,12 @@
 
 use memchr::memchr;
 
-use super::{Usage, mentions};
-use crate::json::{Cursor, Result};
+use super::{Report, Usage, add};
 
 /// Longer lines and events count, but are not searched.
 const MAX_LINE: usize = 64 * 1024;
 
-/// Watches a streamed answer: counts its events and keeps the last usage reported.
+/// Watches a streamed answer: counts its events and merges the usages reported.
 ///
 /// Feed it the bytes as they come, cut anywhere. It looks for line ends and reads JSON only in
 /// events that contain a `usage` object. Holds at most 128 KiB, and usually nothing: a line or
@@ -18,6 +17,7 @@ const MAX_LINE: usize = 64 * 1024;
 /// `data:` is optional (WHATWG HTML, server-sent events).
 #[derive(Debug, Clone, Default)]
 pub struct SseUsage {
+    report: Report,
     usage: Option<Usage>,
     events: u64,
     done: bool,
@@ -39,6 +39,10 @@ impl SseUsage {
     /// Starts at the beginning of a body.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    pub(super) fn of(report: Report) -> Self {
+        Self { report, ..Self::default() }
     }
 
     /// The next bytes of the body.
@@ -69,7 +73,7 @@ impl SseUsage {
         self.usage
     }
 
-    /// The last usage reported so far.
+    /// What was reported so far.
     pub fn usage(&self) -> Option<Usage> {
         self.usage
     }
@@ -135,10 +139,10 @@ impl SseUsage {
     }
 
     fn search(&mut self, data: &[u8]) {
-        if mentions(data)
-            && let Ok(Some(usage)) = document_usage(data)
+        if self.report.is_in(data)
+            && let Ok(Some(usage)) = self.report.read(data)
         {
-            self.usage = Some(usage);
+            add(&mut self.usage, usage);
         }
     }
 }
@@ -156,30 +160,4 @@ impl Event {
             self.data.extend_from_slice(data);
         }
     }
-}
-
-/// The usage of one event: at the top, or in the `response` of the responses API.
-fn document_usage(data: &[u8]) -> Result<Option<Usage>> {
-    let mut usage = None;
-    let mut cursor = Cursor::new(data);
-    if cursor.next()? != b'{' {
-        return Ok(None);
-    }
-    cursor.object(1, |cursor, key| {
-        let object = cursor.next()? == b'{';
-        match key {
-            b"usage" if object => usage = Some(Usage::read(cursor, 2)?),
-            b"response" if object => cursor.object(2, |cursor, key| {
-                match key {
-                    b"usage" if cursor.next()? == b'{' => usage = Some(Usage::read(cursor, 3)?),
-                    _ => drop(cursor.skip(2)?),
-                }
-                Ok(())
-            })?,
-            _ => drop(cursor.skip(1)?),
-        }
-        Ok(())
-    })?;
-    cursor.end()?;
-    Ok(usage)
 }

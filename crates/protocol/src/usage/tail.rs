@@ -2,20 +2,22 @@
 
 use memchr::memmem;
 
-use super::{KEY, Usage, object_behind};
+use super::{Report, Usage};
 use crate::json::{Cursor, Result};
 
-/// How much of the end is kept. Servers report usage last, or followed by a few nulls.
-const TAIL: usize = 8 * 1024;
+/// How much of the end is kept. Servers report usage last, or followed by a few nulls, or by the ids of the cache blocks that a
+/// prefill left for another worker.
+const TAIL: usize = 64 * 1024;
 
 /// How many places are tried, from the end.
 const TRIES: usize = 8;
 
 /// Keeps the end of a JSON body and reads the top-level `usage` from it.
 ///
-/// A body is not read as a whole, and a usage more than 8 KiB before its end is not found.
+/// A body is not read as a whole, and a usage more than 64 KiB before its end is not found.
 #[derive(Debug, Clone, Default)]
 pub struct JsonUsageTail {
+    report: Report,
     /// Up to twice the tail, so that moving it costs little.
     kept: Vec<u8>,
     /// Whether bytes before `kept` were dropped.
@@ -26,6 +28,10 @@ impl JsonUsageTail {
     /// Starts at the beginning of a body.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    pub(super) fn of(report: Report) -> Self {
+        Self { report, ..Self::default() }
     }
 
     /// The next bytes of the body.
@@ -49,16 +55,16 @@ impl JsonUsageTail {
         let start = self.kept.len().saturating_sub(TAIL);
         let cut = self.cut || start > 0;
         let tail = &self.kept[start..];
-        memmem::rfind_iter(tail, KEY)
-            .filter_map(|at| object_behind(tail, at, cut))
+        memmem::rfind_iter(tail, self.report.key())
+            .filter_map(|at| self.report.object_behind(tail, at, cut))
             .take(TRIES)
-            .find_map(|at| last_fields(tail, at).ok())
+            .find_map(|at| last_fields(tail, at).ok().flatten())
     }
 }
 
 /// Reads the usage object at `at` and checks that from there to the end only fields of the same
 /// object follow, and that it is the outermost.
-fn last_fields(tail: &[u8], at: usize) -> Result<Usage> {
+fn last_fields(tail: &[u8], at: usize) -> Result<Option<Usage>> {
     let mut cursor = Cursor::starting(tail, at);
     let usage = Usage::read(&mut cursor, 2)?;
     cursor.object_rest(|cursor, _| cursor.skip(1).map(drop))?;

@@ -101,8 +101,9 @@ impl Bench {
     }
 
     fn route(&self, request: &Request) -> Result<Routed, Refusal> {
-        let api = match classify(&Method::POST, &request.path) {
+        let api = match classify(self.router.parsers(), &Method::POST, &request.path) {
             Route::Parsed(api) => Some(api),
+            Route::Refused => return Err(Refusal::no_parser(&request.path)),
             _ => None,
         };
         let (id, path, headers) = (&request.id, &request.path, &request.headers);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig, Spanned};
+use weir_protocol::{ParserKind, Parsers};
 
 use crate::{
     Columns, CompileOptions, DataKey, DataSet, Effective, ExtensionPoint, Named, Parts, Plan, Profile, PromptStream,
@@ -44,6 +45,7 @@ pub(super) fn assemble(
         latency: offering(DataKey::LatencyPredictionInfo),
         encoder: offering(DataKey::EncoderCacheMatchInfo),
     };
+    let parser_refs = parser_refs(config, &instances);
     let order = dependency_order(&instances.list, notes)?;
     let built = build(instances.list, &order, &columns, &profile_names, notes)?;
 
@@ -76,6 +78,7 @@ pub(super) fn assemble(
     for refs in &mut profiles {
         compiled.push(profile(refs, &built, &mut reads, notes)?);
     }
+    let (parsers, parser_names) = parsers(&parser_refs, &built, notes);
     let producers: Vec<_> = built.iter().filter_map(|one| named(one, one.parts.producer.as_ref())).collect();
     producers.iter().for_each(|one| reads |= one.plugin.reads());
     let screeners = in_file_order(&built, &order, |parts| parts.screener.as_ref());
@@ -98,6 +101,7 @@ pub(super) fn assemble(
         metrics,
         discovery: discovery(config, &built, notes),
         in_flight: built.iter().find_map(|one| one.parts.in_flight),
+        parsers,
         producers,
         columns,
         reads,
@@ -109,9 +113,44 @@ pub(super) fn assemble(
     written.profiles = plan.profiles.iter().map(effective::profile).collect();
     written.handler.clone_from(&plan.handler.name);
     written.sources = sources;
+    if !parser_names.is_empty() {
+        written.parsers = parser_names;
+    }
     written.reads = reads.names().collect();
     plan.effective = written;
     Some(plan)
+}
+
+/// The parsers that the configuration lists; without any, those that were added for it.
+fn parser_refs(config: &EndpointPickerConfig, instances: &Instances) -> Vec<Spanned<String>> {
+    let listed = config.request_handler.iter().flat_map(|handler| &handler.parsers);
+    let mut refs: Vec<Spanned<String>> = listed.map(|one| one.plugin_ref.clone()).collect();
+    if refs.is_empty() {
+        // An instance may have a name of its own.
+        let of_kind = |kind: ParserKind| instances.list.iter().find(|one| one.kind == kind.plugin_type());
+        refs.extend(ParserKind::DEFAULT.into_iter().filter_map(of_kind).map(|one| Spanned::from(one.name.clone())));
+    }
+    refs
+}
+
+/// Of two parsers of a type the first counts, and none that follows the fallback: it would never see a request.
+fn parsers(refs: &[Spanned<String>], built: &[Built], notes: &mut Diagnostics) -> (Parsers, Vec<String>) {
+    let (mut kinds, mut names) = (Vec::new(), Vec::new());
+    for reference in refs {
+        let name = &reference.value;
+        // What is no parser was reported before.
+        let Some(kind) = built.iter().find(|one| one.name == *name).and_then(|one| one.parts.parser) else { continue };
+        if kinds.contains(&ParserKind::Passthrough) {
+            let message = format!("`{name}` has no effect: the parser before it takes every request that comes this far");
+            notes.push(reference.warning(message));
+        } else if kinds.contains(&kind) {
+            notes.push(reference.warning(format!("`{name}` has no effect: a parser of its type is listed before it")));
+        } else {
+            kinds.push(kind);
+            names.push(name.clone());
+        }
+    }
+    (Parsers::new(kinds), names)
 }
 
 /// A profile as references to instances.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use weir_api::{Diagnostic, Diagnostics, EndpointPickerConfig, Params, Spanned, nearest};
+use weir_protocol::ParserKind;
 
 use super::traps;
 use crate::{CompileOptions, DataKey, Draft, ExtensionPoint, Need, PluginContext, PluginType, Registry, Stability};
@@ -129,8 +130,10 @@ impl Instances {
         let listed: Vec<&Spanned<String>> =
             config.request_handler.iter().flat_map(|handler| &handler.parsers).map(|one| &one.plugin_ref).collect();
         if listed.is_empty() {
-            for parser in ["openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser"] {
-                self.add(registry, parser, "no parsers listed", notes);
+            for parser in ParserKind::DEFAULT.map(ParserKind::plugin_type) {
+                if !self.has_type(parser) {
+                    self.add(registry, parser, "no parsers listed", notes);
+                }
             }
         }
         // A reference to a type that `plugins` does not list creates the instance.

@@ -212,6 +212,6 @@ fn samples_of_llm_d_compile() {
         let config = weir_api::EndpointPickerConfig::parse(sample).unwrap().value;
         let plan = weir_plan::compile(&config, &registry, weir_plan::CompileOptions::default()).unwrap();
         assert!(plan.metrics.is_some() && plan.warnings.is_empty(), "{:?}", plan.warnings);
-        assert_eq!(plan.inactive().count(), 6, "{}", plan.effective);
+        assert_eq!(plan.inactive().count(), 3, "{}", plan.effective);
     }
 }

@@ -1,4 +1,4 @@
-//! Width and height of an image in a data URL, from the header of its PNG, JPEG or GIF data.
+//! Width and height of an image in a request, from the header of its PNG, JPEG or GIF data.
 
 use base64::{
     Engine,
@@ -17,15 +17,21 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
 );
 
-/// `None` unless `reference` is a `data:` URL in base64 with a header that says so.
+/// `None` unless `reference` is a `data:` URL in base64, or base64 alone, with a header that says so.
 pub(super) fn image_size(reference: &[u8]) -> Option<Resolution> {
-    let rest = reference.strip_prefix(b"data:")?;
-    // Media type and parameters are short.
-    let comma = rest.iter().take(256).position(|byte| *byte == b',')?;
-    let (head, data) = (&rest[..comma], &rest[comma + 1..]);
-    if !head.ends_with(b";base64") {
-        return None;
-    }
+    let data = match reference.strip_prefix(b"data:") {
+        Some(rest) => {
+            // Media type and parameters are short.
+            let comma = rest.iter().take(256).position(|byte| *byte == b',')?;
+            let (head, data) = (&rest[..comma], &rest[comma + 1..]);
+            if !head.ends_with(b";base64") {
+                return None;
+            }
+            data
+        }
+        // Anthropic's images come without a URL around them. An address of another kind has characters that base64 has not.
+        None => reference,
+    };
     let data = Base64 { data };
     let start: [u8; 24] = data.read(0)?;
     let size = if start.starts_with(b"\x89PNG\r\n\x1a\n") {
@@ -119,6 +125,8 @@ mod tests {
     #[test]
     fn three_formats() {
         assert_eq!(size(&png(1920, 1080)), Some((1920, 1080)));
+        let bare = general_purpose::STANDARD.encode(png(1920, 1080));
+        assert_eq!(image_size(bare.as_bytes()).map(|size| (size.width, size.height)), Some((1920, 1080)));
         assert_eq!(size(b"GIF89a\x40\x01\xf0\x00\0\0\0aaaaaaaaaaaaaaa"), Some((320, 240)));
         assert_eq!(size(&jpeg_with(&[], 640, 480)), Some((640, 480)));
         assert_eq!(size(&jpeg_with(&[(0xe0, 14), (0xe1, 30_001), (0xdb, 65), (0xc4, 7)], 4_000, 3_000)), Some((4_000, 3_000)));
