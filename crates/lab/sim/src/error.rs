@@ -58,6 +58,21 @@ impl ApiError {
         }
     }
 
+    /// In the form of Anthropic's API.
+    pub(crate) fn anthropic_body(&self) -> String {
+        let kind = match self.status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            400..500 => "invalid_request_error",
+            503 => "overloaded_error",
+            _ => "api_error",
+        };
+        json!({"type": "error", "error": {"type": kind, "message": self.message}}).to_string()
+    }
+
     pub(crate) fn body(&self) -> String {
         json!({"error": {
             "message": self.message, "type": Self::kind(self.status), "param": self.param, "code": self.status,

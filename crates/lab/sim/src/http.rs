@@ -14,8 +14,10 @@ use crate::{error::ApiError, worker::Worker};
 mod body;
 mod embeddings;
 mod failures;
+mod frames;
 mod generate;
 mod models;
+mod others;
 mod request;
 mod sse;
 mod tokenize;
@@ -27,9 +29,10 @@ const VERSION: &str = concat!("0.11.0+weir.", env!("CARGO_PKG_VERSION"));
 
 /// Answers one request.
 pub(crate) async fn handle(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Body> {
+    let anthropic = request.uri().path().starts_with("/v1/messages");
     let mut response = match route(&worker, request).await {
         Ok(response) => response,
-        Err(error) => text(error.status, "application/json", error.body()),
+        Err(error) => text(error.status, "application/json", if anthropic { error.anthropic_body() } else { error.body() }),
     };
     let pod = &worker.config.pod;
     let headers = response.headers_mut();
@@ -48,11 +51,9 @@ async fn route(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Respo
     let path = parts.uri.path();
     let (get, post) = (parts.method == Method::GET, parts.method == Method::POST);
     match path {
-        "/v1/chat/completions" if post => {
-            Box::pin(generate::generate(worker, generate::Api::Chat, &parts.headers, read(worker, body).await?)).await
-        }
-        "/v1/completions" if post => {
-            Box::pin(generate::generate(worker, generate::Api::Text, &parts.headers, read(worker, body).await?)).await
+        "/v1/messages/count_tokens" if post => others::count_tokens(worker, &read(worker, body).await?),
+        _ if post && let Some(api) = generate::Api::of(path) => {
+            Box::pin(generate::generate(worker, api, &parts.headers, read(worker, body).await?)).await
         }
         "/v1/embeddings" if post => embeddings::embeddings(worker, &parts.headers, &read(worker, body).await?),
         "/tokenize" if post => tokenize::tokenize(worker, &read(worker, body).await?),
@@ -79,9 +80,13 @@ async fn route(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Respo
 }
 
 /// Paths that exist, for the difference between 404 and 405.
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 19] = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
+    "/inference/v1/generate",
     "/v1/embeddings",
     "/tokenize",
     "/detokenize",

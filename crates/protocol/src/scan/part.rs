@@ -12,6 +12,8 @@ pub(super) const MAX_NESTED: usize = 2;
 /// What is known of a part. Its keys come in any order, so it is judged at its end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Part {
+    /// Where its own segments begin.
+    pub(super) start: usize,
     pub(super) kind: Option<JsonStr>,
     pub(super) text: Option<JsonStr>,
     pub(super) media: Option<Segment>,
@@ -24,7 +26,7 @@ pub(super) struct Part {
 impl Part {
     /// Appends what it contributes to the prompt. A part of an unknown type counts by its text.
     pub(super) fn emit(self, body: &[u8], in_system: bool, api: Api, out: &mut Vec<Segment>) {
-        let Self { kind, text, media, source, name, input } = self;
+        let Self { kind, text, media, source, name, input, .. } = self;
         let kind = kind.map_or(&b""[..], |kind| kind.span.of(body));
         // Claude Code's first block differs from request to request and is no part of the prompt.
         let is_billing = |text: JsonStr| in_system && text.span.of(body).starts_with(b"x-anthropic-billing-header");

@@ -253,12 +253,16 @@ impl Visitor for Reader {
                     self.out.segments.truncate(self.role + 1);
                     is_list
                 }
-                _ => is_list && self.nested < MAX_NESTED,
+                _ => {
+                    let start = self.part().start;
+                    self.out.segments.truncate(start);
+                    is_list && self.nested < MAX_NESTED
+                }
             },
             Slot::Part => {
                 if is_object {
                     self.nested += 1;
-                    *self.part() = Part::default();
+                    *self.part() = Part { start: self.out.segments.len(), ..Part::default() };
                 }
                 is_object
             }

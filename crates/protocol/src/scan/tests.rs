@@ -106,6 +106,8 @@ fn anthropic_messages() {
     assert_eq!((out.max_tokens(), out.stream(), out.tools(), out.messages()), (Some(64), true, 1, 3));
     let plain = r#"{"messages":[{"content":"b","role":"user"}],"system":"a","system":"s"}"#;
     assert_eq!(rendered(Api::Messages, plain), "suserb");
+    let twice = r#"{"messages":[{"role":"u","content":[{"type":"text","text":"a"},{"content":"x","content":[{"text":"y"}]}]}]}"#;
+    assert_eq!(rendered(Api::Messages, twice), "uay");
 }
 
 #[test]

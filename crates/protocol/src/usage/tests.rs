@@ -191,7 +191,7 @@ fn sglang_reports_at_its_last_event() {
     };
     let stream = [event(1, "null"), event(2, "null"), event(3, "{\"type\":\"length\"}"), "data: [DONE]\n\n".to_owned()].concat();
     assert_eq!(watch(Api::SglangGenerate, EVENTS, stream.as_bytes(), 7), (3, usage(9, 3, Some(4))));
-    assert_eq!(watch(Api::SglangGenerate, EVENTS, stream[..stream.len() / 2].as_bytes(), 7).1, None);
+    assert_eq!(watch(Api::SglangGenerate, EVENTS, &stream.as_bytes()[..stream.len() / 2], 7).1, None);
     let document = r#"{"text":"x","meta_info":{"finish_reason":{"type":"stop"},"prompt_tokens":9,"completion_tokens":3}}"#;
     assert_eq!(watch(Api::SglangGenerate, JSON, document.as_bytes(), 7), (0, usage(9, 3, None)));
 }

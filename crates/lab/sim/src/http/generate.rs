@@ -1,4 +1,4 @@
-//! `/v1/chat/completions` and `/v1/completions`.
+//! Requests that generate: chat and text completions, Anthropic's messages, responses, token ids.
 
 use std::{future::poll_fn, sync::Arc};
 
@@ -10,10 +10,12 @@ use uuid::Uuid;
 use weir_engine::{BlockHasher, Request};
 
 use super::{
-    Body, failures, json_response, parse,
+    Body, failures,
+    frames::{Head, document},
+    json_response, others, parse,
     request::{Generation, Prompt},
     set,
-    sse::{Events, Head},
+    sse::Events,
 };
 use crate::{
     answer::{self, Answer},
@@ -27,6 +29,31 @@ use crate::{
 pub(super) enum Api {
     Chat,
     Text,
+    Messages,
+    Responses,
+    /// `/inference/v1/generate`
+    Tokens,
+}
+
+impl Api {
+    pub(super) fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/v1/chat/completions" => Self::Chat,
+            "/v1/completions" => Self::Text,
+            "/v1/messages" => Self::Messages,
+            "/v1/responses" => Self::Responses,
+            "/inference/v1/generate" => Self::Tokens,
+            _ => return None,
+        })
+    }
+}
+
+/// What an answer used.
+pub(super) struct Counts {
+    pub(super) prompt: u64,
+    pub(super) completion: u64,
+    /// `None` without a cache.
+    pub(super) cached: Option<u64>,
 }
 
 /// One choice on its way.
@@ -54,7 +81,12 @@ pub(super) async fn generate(
     if worker.is_stopping() {
         return Err(ApiError::new(503, "server is shutting down"));
     }
-    let mut request: Generation = parse(&body)?;
+    let mut request: Generation = match api {
+        Api::Chat | Api::Text => parse(&body)?,
+        Api::Messages => others::messages(&body)?,
+        Api::Responses => others::responses(&body)?,
+        Api::Tokens => others::tokens(&body)?,
+    };
     drop(body);
     let number = worker.count_request();
     let request_id = request_id(worker, headers, number);
@@ -76,7 +108,10 @@ pub(super) async fn generate(
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         response
     } else {
-        whole(&head, &choices).await
+        for choice in &choices.list {
+            poll_fn(|cx| choice.ticket.poll_more(choice.answer.tokens() - 1, cx)).await;
+        }
+        json_response(&document(&head, &choices))
     };
     if worker.config.request_id_headers {
         set(response.headers_mut(), "x-request-id", &request_id);
@@ -94,6 +129,7 @@ fn submit(worker: &Arc<Worker>, api: Api, request: &mut Generation, rng: &mut Rn
     let prompts = match api {
         Api::Chat => request.chat_prompt()?,
         Api::Text => request.text_prompts()?,
+        Api::Messages | Api::Responses | Api::Tokens => vec![request.ready_prompt()?],
     };
     let remote_prefill = request.remote_prefill();
     worker.count_choices(per_prompt);
@@ -146,39 +182,25 @@ fn blocks(worker: &Worker, prompt: &[u32], answer: &Answer) -> Vec<u64> {
     hasher.finish()
 }
 
-async fn whole(head: &Head<'_>, choices: &Choices) -> Response<Body> {
-    for choice in &choices.list {
-        poll_fn(|cx| choice.ticket.poll_more(choice.answer.tokens() - 1, cx)).await;
-    }
-    let list = choices.list.iter().enumerate().map(|(index, choice)| {
-        let Answer { finish, stopped_by, .. } = &choice.answer;
-        let mut value = json!({"index": index, "finish_reason": finish.name(), "stop_reason": stopped_by, "logprobs": null});
-        match head.api {
-            Api::Chat => value["message"] = json!({"role": "assistant", "content": choice.answer.text()}),
-            Api::Text => value["text"] = json!(choice.answer.text()),
-        }
-        value
-    });
-    json_response(&json!({
-        "id": head.response_id(),
-        "object": match head.api { Api::Chat => "chat.completion", Api::Text => "text_completion" },
-        "created": head.created,
-        "model": head.model,
-        "choices": list.collect::<Vec<Value>>(),
-        "usage": choices.usage(),
-    }))
-}
-
 impl Choices {
     /// As of now; prompt tokens count once for each prompt.
+    pub(super) fn counts(&self) -> Counts {
+        let cached = || self.list.iter().step_by(self.per_prompt).map(|choice| u64::from(choice.ticket.cached())).sum();
+        Counts {
+            prompt: self.prompt_tokens,
+            completion: self.list.iter().map(|choice| u64::from(choice.answer.tokens())).sum(),
+            cached: self.cache.then(cached),
+        }
+    }
+
+    /// In OpenAI's form.
     pub(super) fn usage(&self) -> Value {
-        let completion: u64 = self.list.iter().map(|choice| u64::from(choice.answer.tokens())).sum();
-        let cached: u64 = self.list.iter().step_by(self.per_prompt).map(|choice| u64::from(choice.ticket.cached())).sum();
+        let Counts { prompt, completion, cached } = self.counts();
         json!({
-            "prompt_tokens": self.prompt_tokens,
+            "prompt_tokens": prompt,
             "completion_tokens": completion,
-            "total_tokens": self.prompt_tokens + completion,
-            "prompt_tokens_details": self.cache.then(|| json!({"cached_tokens": cached})),
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": cached.map(|cached| json!({"cached_tokens": cached})),
         })
     }
 }

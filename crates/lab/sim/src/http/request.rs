@@ -9,28 +9,31 @@ use crate::{error::ApiError, tokenizer};
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Generation {
     pub(super) model: Option<String>,
-    messages: Option<Vec<Message>>,
-    prompt: Option<Prompts>,
-    max_tokens: Option<i64>,
-    max_completion_tokens: Option<i64>,
-    n: Option<i64>,
+    pub(super) messages: Option<Vec<Message>>,
+    pub(super) prompt: Option<Prompts>,
+    pub(super) max_tokens: Option<i64>,
+    pub(super) max_completion_tokens: Option<i64>,
+    pub(super) n: Option<i64>,
     pub(super) stream: Option<bool>,
-    stream_options: Option<StreamOptions>,
+    pub(super) stream_options: Option<StreamOptions>,
     pub(super) ignore_eos: Option<bool>,
-    stop: Option<Stop>,
+    pub(super) stop: Option<Stop>,
     pub(super) include_stop_str_in_output: Option<bool>,
     pub(super) seed: Option<i64>,
-    kv_transfer_params: Option<Value>,
+    pub(super) kv_transfer_params: Option<Value>,
+    /// The prompt of a request in another form.
+    #[serde(skip)]
+    pub(super) ready: Option<Prompt>,
 }
 
 #[derive(Debug, Deserialize)]
-struct StreamOptions {
+pub(super) struct StreamOptions {
     include_usage: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Stop {
+pub(super) enum Stop {
     One(String),
     Many(Vec<String>),
 }
@@ -46,15 +49,16 @@ pub(super) struct Message {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Content {
+pub(super) enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
-/// A part of a message; only text counts.
+/// A part of a message; only text counts, also that inside what a tool answered.
 #[derive(Debug, Deserialize)]
-struct Part {
+pub(super) struct Part {
     text: Option<String>,
+    content: Option<Box<Content>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,7 +85,7 @@ pub(super) enum Prompts {
 }
 
 /// One prompt, and what an echo of it says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Prompt {
     pub(super) ids: Vec<u32>,
     pub(super) echo: String,
@@ -136,6 +140,11 @@ impl Generation {
         Ok(vec![Prompt { ids: tokenizer::ids(&flatten(&messages)), echo: last.text() }])
     }
 
+    pub(super) fn ready_prompt(&mut self) -> Result<Prompt, ApiError> {
+        let prompt = self.ready.take().unwrap_or_default();
+        if prompt.ids.is_empty() { Err(ApiError::bad_request("The prompt has no tokens")) } else { Ok(prompt) }
+    }
+
     pub(super) fn text_prompts(&mut self) -> Result<Vec<Prompt>, ApiError> {
         let prompts = self.prompt.take().ok_or_else(|| ApiError::bad_request("prompt is missing"))?;
         prompts.read("prompt")
@@ -177,11 +186,23 @@ impl Prompts {
 }
 
 impl Message {
+    pub(super) fn text(&self) -> String {
+        self.content.as_ref().map(Content::text).unwrap_or_default()
+    }
+
+    pub(super) fn new(role: &str, content: Content) -> Self {
+        Self { role: role.to_owned(), content: Some(content), tool_calls: None, tool_call_id: None }
+    }
+}
+
+impl Content {
     fn text(&self) -> String {
-        match &self.content {
-            None => String::new(),
-            Some(Content::Text(text)) => text.clone(),
-            Some(Content::Parts(parts)) => parts.iter().filter_map(|part| part.text.as_deref()).collect::<Vec<_>>().join(" "),
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Parts(parts) => {
+                let texts = parts.iter().filter_map(|part| part.text.clone().or(part.content.as_ref().map(|inner| inner.text())));
+                texts.collect::<Vec<_>>().join(" ")
+            }
         }
     }
 }

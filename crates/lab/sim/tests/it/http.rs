@@ -60,6 +60,121 @@ async fn stop_strings_and_seeds() {
     assert_eq!(text(call(&sim, "/v1/completions", request).await.json()), first);
 }
 
+/// Names and data of the events of a stream.
+fn named(reply: &crate::support::Reply) -> Vec<(String, Value)> {
+    let events = reply.text.split("\n\n").filter(|event| !event.is_empty());
+    let event = |event: &str| {
+        let (name, data) = event.split_once('\n').unwrap();
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(Some(data["type"].as_str().unwrap()), name.strip_prefix("event: "));
+        (data["type"].as_str().unwrap().to_owned(), data)
+    };
+    events.map(event).collect()
+}
+
+#[tokio::test]
+async fn anthropic_messages() {
+    let sim = worker(kv(SimConfig { mode: Mode::Echo, ..SimConfig::new("m") })).await;
+    let request = |stream: bool| {
+        json!({
+            "model": "m", "max_tokens": 50, "stream": stream, "system": [{"type": "text", "text": "Be brief."}],
+            "messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "Hello, you!"}]}]}],
+        })
+    };
+    let body = call(&sim, "/v1/messages", request(false)).await.json();
+    assert!(body["id"].as_str().unwrap().starts_with("msg_"));
+    assert_eq!(
+        (&body["type"], &body["role"], &body["stop_reason"]),
+        (&json!("message"), &json!("assistant"), &json!("end_turn"))
+    );
+    assert_eq!(body["content"], json!([{"type": "text", "text": "Hello, you!"}]));
+    // "### system: Be brief.\n" has 8 tokens, "### user: Hello, you!\n" 9.
+    assert_eq!((&body["usage"]["input_tokens"], &body["usage"]["output_tokens"]), (&json!(17), &json!(4)));
+    let counted = call(&sim, "/v1/messages/count_tokens", request(false)).await.json();
+    assert_eq!(counted, json!({"input_tokens": 17}));
+
+    let reply = call(&sim, "/v1/messages", request(true)).await;
+    let events = named(&reply);
+    let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
+    let deltas = ["content_block_delta"; 4];
+    assert_eq!(
+        names,
+        [
+            &["message_start", "content_block_start", "ping"][..],
+            &deltas,
+            &["content_block_stop", "message_delta", "message_stop"]
+        ]
+        .concat()
+    );
+    assert_eq!(events[0].1["message"]["usage"]["cache_read_input_tokens"], 16, "the repeated prompt came from the cache");
+    let text: String = events[3..7].iter().map(|(_, data)| data["delta"]["text"].as_str().unwrap()).collect();
+    assert_eq!(text, "Hello, you!");
+    assert_eq!((&events[8].1["delta"]["stop_reason"], &events[8].1["usage"]["output_tokens"]), (&json!("end_turn"), &json!(4)));
+
+    let mut bad = request(false);
+    bad["model"] = json!("nope");
+    let reply = call(&sim, "/v1/messages", bad).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["type"]), (404, &json!("not_found_error")));
+    let missing = call(&sim, "/v1/messages", json!({"messages": [{"role": "user", "content": "x"}]})).await;
+    assert_eq!(
+        missing.json(),
+        json!({"type": "error", "error": {"type": "invalid_request_error", "message": "max_tokens is required"}})
+    );
+}
+
+#[tokio::test]
+async fn responses() {
+    let sim = worker(kv(SimConfig { mode: Mode::Echo, ..SimConfig::new("m") })).await;
+    let request = json!({"model": "m", "instructions": "Be brief.", "input": "Hello, you!", "max_output_tokens": 50});
+    let body = call(&sim, "/v1/responses", request.clone()).await.json();
+    assert_eq!((&body["object"], &body["status"]), (&json!("response"), &json!("completed")));
+    assert_eq!(body["output"][0]["content"][0]["text"], "Hello, you!");
+    assert_eq!(
+        (&body["usage"]["input_tokens"], &body["usage"]["output_tokens"], &body["usage"]["total_tokens"]),
+        (&json!(17), &json!(4), &json!(21))
+    );
+    let mut streamed = request;
+    streamed["stream"] = json!(true);
+    let events = named(&call(&sim, "/v1/responses", streamed).await);
+    let numbers: Vec<u64> = events.iter().map(|(_, data)| data["sequence_number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
+    let (name, last) = &events[events.len() - 1];
+    assert_eq!((name.as_str(), &last["response"]["usage"]["output_tokens"]), ("response.completed", &json!(4)));
+    let text: String = events
+        .iter()
+        .filter(|(name, _)| name == "response.output_text.delta")
+        .map(|(_, data)| data["delta"].as_str().unwrap())
+        .collect();
+    assert_eq!(text, "Hello, you!");
+    let short = json!({"model": "m", "input": [{"role": "user", "content": "one two three"}], "max_output_tokens": 2, "ignore_eos": true});
+    let body = call(&sim, "/v1/responses", short).await.json();
+    assert_eq!((&body["status"], &body["incomplete_details"]["reason"]), (&json!("incomplete"), &json!("max_output_tokens")));
+}
+
+#[tokio::test]
+async fn tokens_in_tokens_out() {
+    let sim = worker(kv(SimConfig::new("m"))).await;
+    let request = json!({"token_ids": [1, 2, 3], "sampling_params": {"max_tokens": 5, "ignore_eos": true}});
+    let body = call(&sim, "/inference/v1/generate", request.clone()).await.json();
+    assert_eq!(body["choices"][0]["token_ids"].as_array().unwrap().len(), 5);
+    assert_eq!(body["choices"][0]["finish_reason"], "length");
+    let mut streamed = request;
+    streamed["stream"] = json!(true);
+    let chunks = chunks(&call(&sim, "/inference/v1/generate", streamed).await);
+    assert_eq!(chunks.len(), 6);
+    assert_eq!(
+        (&chunks[3]["choices"][0]["finish_reason"], &chunks[4]["choices"][0]["finish_reason"]),
+        (&json!(null), &json!("length"))
+    );
+    assert_eq!((&chunks[5]["usage"]["prompt_tokens"], &chunks[5]["usage"]["completion_tokens"]), (&json!(3), &json!(5)));
+    for (body, message) in [
+        (json!({"sampling_params": {}}), "Missing input token_ids"),
+        (json!({"token_ids": [1]}), "Missing sampling_params field"),
+    ] {
+        assert_eq!(call(&sim, "/inference/v1/generate", body).await.json()["error"]["message"], message);
+    }
+}
+
 fn chunks(reply: &crate::support::Reply) -> Vec<Value> {
     let mut events = reply.events();
     assert_eq!(events.pop().unwrap(), "[DONE]");
