@@ -95,7 +95,7 @@ def test_tokens_in_tokens_out(router: process.Router) -> None:
 
 
 def tokens(router: process.Router, name: str) -> float:
-    return process.metric(router.get("/metrics").text, f"weir_request_{name}_tokens_sum")
+    return process.metric(router.get("/metrics").text, f"llm_d_epp_request_{name}_tokens_sum")
 
 
 def test_tokens_are_counted_once(claude: anthropic.Anthropic, client: openai.OpenAI, router: process.Router) -> None:

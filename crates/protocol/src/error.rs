@@ -99,21 +99,19 @@ pub fn anthropic_kind(status: u16) -> &'static str {
     }
 }
 
-/// The gRPC status for an HTTP status, as llm-d's simulator maps them.
+/// The gRPC status for an HTTP status: gRPC's own mapping, and what it leaves to taste.
 pub fn grpc_status(status: u16) -> u16 {
     match status {
-        400 | 412 | 413 => 3,
         401 => 16,
         403 => 7,
         404 => 5,
         408 | 504 => 4,
-        409 => 10,
-        429 => 8,
+        412 => 9,
+        413 | 429 => 8,
         499 => 1,
-        500 => 13,
-        501 => 12,
+        400..=498 => 3,
         502 | 503 => 14,
-        _ => 2,
+        _ => 13,
     }
 }
 

@@ -288,7 +288,8 @@ impl Router {
         let mut found = Resolution::default();
         let objects = runtime.objects.load();
         objects.prioritize(head.headers, head.priority, &mut found);
-        if head.api.is_some() {
+        // Other bodies have no place for another model.
+        if head.api.is_some_and(Api::rewrites_model) {
             let asked = scratch.scanned.model(body);
             let random = random_of(&mut scratch.random, self.generation, runtime.plan.seed);
             objects.rewrite(asked.as_deref(), head.headers, &self.shared.metrics, random, &mut found);

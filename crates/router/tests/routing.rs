@@ -115,6 +115,42 @@ fn every_end_takes_the_request_out_of_the_ledger() {
 }
 
 #[test]
+fn usage_is_found_in_whatever_form_an_answer_has() {
+    let usage =
+        r#""usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":4}}"#;
+    let events = format!("data: {{\"choices\":[]}}\r\n\r\ndata:{{\"choices\":[],{usage}}}\n\ndata: [DONE]\n\n");
+    let document = format!("{{\"choices\":[],{usage}}}");
+    let claude = "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":9,\"cache_read_input_tokens\":4}}}\n\n\
+                  event: message_delta\ndata: {\"usage\":{\"output_tokens\":3}}\n\n";
+    let found = Some((9, 3, Some(4)));
+    let fixture = fixture(1, None);
+    let headers = HeaderMap::new();
+    for (api, kind, body, status, want) in [
+        (Api::ChatCompletions, "text/event-stream; charset=utf-8", events.as_str(), 200, found),
+        (Api::ChatCompletions, "application/json", &document, 200, found),
+        (Api::Messages, "text/event-stream", claude, 200, found),
+        // An error was not computed, and what is compressed or something else is not read.
+        (Api::ChatCompletions, "application/json", &document, 400, None),
+        (Api::ChatCompletions, "text/html", &document, 200, None),
+    ] {
+        for size in [1, 7, 1000] {
+            let head = RequestHead { api: Some(api), ..head("r", &headers) };
+            let mut routed = fixture.router.route(&head, &chat("m", "x")).unwrap();
+            let mut answer = HeaderMap::new();
+            answer.insert("content-type", kind.parse().unwrap());
+            let status = StatusCode::from_u16(status).unwrap();
+            routed.response_form(status, &answer);
+            routed.response_head(status, &mut answer);
+            body.as_bytes().chunks(size).for_each(|piece| routed.observe(piece, fixture.router.now()));
+            routed.body_ended();
+            let seen = routed.usage.map(|usage| (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens));
+            assert_eq!(seen, want, "{api:?} {kind} {status} in {size}");
+            routed.finish(End::Complete);
+        }
+    }
+}
+
+#[test]
 fn a_retry_goes_elsewhere_until_nobody_is_left() {
     let fixture = fixture(3, None);
     let headers = HeaderMap::new();

@@ -9,7 +9,7 @@ use weir_api::{
     ErrorFormat, Reason,
     headers::{REQUEST_DROPPED_REASON, WEIR_REASON},
 };
-use weir_protocol::ErrorBody;
+use weir_protocol::{ErrorBody, ErrorStyle, anthropic_kind, grpc_status};
 use weir_protocol_extproc::Immediate;
 use weir_router::Refusal;
 
@@ -17,13 +17,13 @@ const X_DROPPED_REASON: HeaderName = HeaderName::from_static(REQUEST_DROPPED_REA
 const X_WEIR_REASON: HeaderName = HeaderName::from_static(WEIR_REASON);
 
 /// The proxy's answer to a client whose request is refused.
-pub(crate) fn immediate(refusal: &Refusal, format: ErrorFormat, grpc: bool) -> Immediate {
+pub(crate) fn immediate(refusal: &Refusal, format: ErrorFormat, style: ErrorStyle) -> Immediate {
     let (status, reason) = (refusal.outcome.status, refusal.outcome.reason);
     let (kind, body) = match format {
         ErrorFormat::Json => {
-            let error =
-                ErrorBody { message: &refusal.message, kind: reason.error_type(), param: refusal.param, code: reason.as_str() };
-            ("application/json", error.to_json())
+            let kind = if style == ErrorStyle::Anthropic { anthropic_kind(status) } else { reason.error_type() };
+            let error = ErrorBody { message: &refusal.message, kind, param: refusal.param, code: reason.as_str() };
+            ("application/json", error.to_json(style))
         }
         ErrorFormat::Plain => ("text/plain", plain(status, &refusal.message)),
     };
@@ -31,7 +31,13 @@ pub(crate) fn immediate(refusal: &Refusal, format: ErrorFormat, grpc: bool) -> I
         vec![(CONTENT_TYPE, HeaderValue::from_static(kind)), (X_WEIR_REASON, HeaderValue::from_static(reason.as_str()))];
     headers.extend(reason.dropped_reason().map(|dropped| (X_DROPPED_REASON, HeaderValue::from_static(dropped))));
     headers.extend(refusal.retry_after.map(|after| (RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)))));
-    Immediate { status, headers, body, grpc_status: grpc.then(|| grpc_status(status)), details: reason.as_str() }
+    Immediate {
+        status,
+        headers,
+        body,
+        grpc_status: (style == ErrorStyle::Grpc).then(|| grpc_status(status).into()),
+        details: reason.as_str(),
+    }
 }
 
 /// A refusal that the router did not describe.
@@ -57,21 +63,6 @@ fn plain(status: u16, message: &str) -> Bytes {
     format!("inference error: {code} - {message}").into()
 }
 
-/// As gRPC's own mapping of HTTP statuses, and what it leaves to taste.
-fn grpc_status(status: u16) -> u32 {
-    match status {
-        401 => 16,
-        403 => 7,
-        404 => 5,
-        408 | 504 => 4,
-        412 => 9,
-        413 | 429 => 8,
-        400..=499 => 3,
-        503 => 14,
-        _ => 13,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,16 +74,18 @@ mod tests {
     #[test]
     fn a_refusal_says_why_in_both_forms() {
         let refusal = Refusal::new(Reason::NoEndpoints, "nobody is there");
-        let json = immediate(&refusal, ErrorFormat::Json, false);
+        let json = immediate(&refusal, ErrorFormat::Json, ErrorStyle::OpenAi);
         assert_eq!((json.status, json.grpc_status), (503, None));
         assert_eq!(value(&json, "x-llm-d-request-dropped-reason"), Some("rejected-no-endpoints"));
         assert_eq!(value(&json, "x-weir-reason"), Some("no_endpoints"));
         assert_eq!(value(&json, "retry-after"), Some("1"));
         assert!(json.body.starts_with(b"{\"error\":{\"message\":\"nobody is there\""));
-        let plain = immediate(&refusal, ErrorFormat::Plain, true);
+        let plain = immediate(&refusal, ErrorFormat::Plain, ErrorStyle::Grpc);
         assert_eq!(plain.body, "inference error: ServiceUnavailable - nobody is there");
         assert_eq!((value(&plain, "content-type"), plain.grpc_status), (Some("text/plain"), Some(14)));
-        let bad = immediate(&Refusal::new(Reason::InvalidJson, "x"), ErrorFormat::Plain, false);
+        let anthropic = immediate(&refusal, ErrorFormat::Json, ErrorStyle::Anthropic);
+        assert!(anthropic.body.starts_with(b"{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\""));
+        let bad = immediate(&Refusal::new(Reason::InvalidJson, "x"), ErrorFormat::Plain, ErrorStyle::OpenAi);
         assert_eq!(
             (bad.body.as_ref(), value(&bad, "x-llm-d-request-dropped-reason")),
             (&b"inference error: BadRequest - x"[..], None)

@@ -9,7 +9,7 @@ use http::{
 };
 use weir_api::{Destinations, Reason};
 use weir_pool::{Endpoint, Subset};
-use weir_protocol::{Api, ModelRestore, RestoreForm, Route, classify};
+use weir_protocol::{Api, ErrorStyle, ModelRestore, RestoreForm, Route, classify};
 use weir_protocol_extproc::{Completion, Decision, Headers, Immediate, Request};
 use weir_router::{End, Proxy, Refusal, RequestHead, Routed};
 
@@ -28,6 +28,8 @@ pub(crate) struct Session {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     api: Option<Api>,
+    /// No parser takes the body, if there is one.
+    unreadable: bool,
     grpc: bool,
     subset: Option<Subset>,
     sent: Option<Sent>,
@@ -63,6 +65,7 @@ impl Session {
             live,
             metrics,
             api: None,
+            unreadable: false,
             grpc: false,
             subset: None,
             sent: None,
@@ -80,7 +83,9 @@ impl Session {
 
     /// Looks at the headers of the request. Returns whether its body is wanted.
     pub(crate) fn begin(&mut self, headers: &Headers, id: &HeaderValue) -> bool {
-        self.api = match classify(headers.method(), headers.path()) {
+        let route = classify(self.live.router.parsers(), headers.method(), headers.path());
+        self.unreadable = route == Route::Refused;
+        self.api = match route {
             Route::Parsed(api) => Some(api),
             _ => None,
         };
@@ -94,7 +99,7 @@ impl Session {
                 started: Instant::now(),
             }));
         }
-        self.api.is_some()
+        self.api.is_some() || self.unreadable
     }
 
     /// Takes the hints that came with a message of the request. The newest list that names somebody counts; an empty one only as
@@ -111,6 +116,9 @@ impl Session {
 
     /// Gives the request its endpoint.
     pub(crate) fn route(&mut self, request: &Request<'_>, id: &HeaderValue) -> Result<Decision, Immediate> {
+        if self.unreadable && request.body.is_some_and(|body| !body.is_empty()) {
+            return Err(self.refused(&Refusal::no_parser(request.headers.path())));
+        }
         let empty = Bytes::new();
         let head = RequestHead {
             id: id.to_str().unwrap_or("-"),
@@ -141,7 +149,8 @@ impl Session {
     pub(crate) fn refused(&mut self, refusal: &Refusal) -> Immediate {
         self.status = refusal.outcome.status;
         self.reason = Some(refusal.outcome.reason);
-        immediate(refusal, self.live.settings.errors, self.grpc)
+        let style = if self.grpc { ErrorStyle::Grpc } else { self.api.map(Api::error_style).unwrap_or_default() };
+        immediate(refusal, self.live.settings.errors, style)
     }
 
     /// The answer to a request whose body is too long to be kept.
@@ -196,6 +205,7 @@ impl Session {
         let status = StatusCode::from_u16(headers.status).unwrap_or(StatusCode::OK);
         judge(&self.live, sent, !status.is_server_error());
         self.restore = restore(&sent.routed, &headers.fields).filter(|_| self.full_duplex);
+        sent.routed.response_form(status, &headers.fields);
         let mut added = HeaderMap::new();
         sent.routed.response_head(status, &mut added);
         set.extend(list(added));

@@ -205,6 +205,7 @@ impl Forward<'_> {
         let (status, mut headers) = (head.status, head.headers);
         clean_response(&mut headers);
         let now = self.live.router.now();
+        routed.response_form(status, &headers);
         routed.response_head(status, &mut headers);
         routed.first_byte(now);
         if self.live.settings.endpoint_header {
