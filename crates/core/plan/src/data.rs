@@ -137,7 +137,7 @@ impl fmt::Display for DataKey {
     }
 }
 
-/// Where a producer writes, and its consumers read, in a request's [`Attributes`].
+/// Where a producer writes, and its consumers read, in a request's [`Attributes`](crate::Attributes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Column(pub(crate) usize);
 
