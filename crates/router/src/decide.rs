@@ -5,13 +5,12 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use bytes::Bytes;
 use fastrand::Rng;
 use http::HeaderMap;
-use weir_api::headers::{INFERENCE_FAIRNESS_ID, INFERENCE_FAIRNESS_ID_ALIAS, PREFER};
 use weir_plan::{Attributes, Candidates, Outgoing, PickError, Plan, PoolView, RequestAttributes, RequestView, Targets};
 use weir_pool::{Endpoint, EndpointState, Readiness, Subset, Time};
 use weir_protocol::Scanned;
 use weir_schedule::Picked;
 
-use crate::RequestHead;
+use crate::{RequestHead, names};
 
 /// Flow of requests that name none.
 const DEFAULT_FLOW: &str = "default-flow";
@@ -135,16 +134,17 @@ pub(crate) fn decide(
 
 /// The flow that a request is accounted to: what its header says, else the agent's session, else one for all.
 fn flow<'a>(headers: &'a HeaderMap, attributes: &'a RequestAttributes) -> &'a str {
+    let [name, alias] = names::FAIRNESS_ID;
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
-    header(INFERENCE_FAIRNESS_ID)
-        .or_else(|| header(INFERENCE_FAIRNESS_ID_ALIAS))
+    header(name)
+        .or_else(|| header(alias))
         .or_else(|| attributes.get(RequestAttributes::AGENT_IDENTITY))
         .unwrap_or(DEFAULT_FLOW)
 }
 
 /// `Prefer: if-available` (RFC 7240): serve it only where its prefix is cached.
 fn only_if_cached(headers: &HeaderMap) -> bool {
-    let preferences = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
+    let preferences = headers.get_all(names::PREFER).into_iter().filter_map(|value| value.to_str().ok());
     let mut tokens = preferences.flat_map(|value| value.split(',')).map(|one| one.split(';').next().unwrap_or_default().trim());
     tokens.any(|token| token.eq_ignore_ascii_case("if-available"))
 }

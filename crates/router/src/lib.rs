@@ -21,6 +21,7 @@ mod explain;
 mod llm_d;
 mod metrics;
 mod models;
+mod names;
 mod objects;
 mod observed;
 mod pool_objects;

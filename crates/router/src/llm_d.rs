@@ -10,6 +10,7 @@ mod collector;
 mod encode;
 mod histogram;
 mod in_flight;
+mod sampling;
 mod series;
 mod timed;
 
@@ -22,7 +23,8 @@ pub use self::collector::LlmDCollector;
 pub(crate) use self::{
     histogram::Histogram,
     in_flight::{InFlight, InFlightEntry},
-    series::{Labels, Running, Series, SeriesTable},
+    sampling::{Sampling, weighted},
+    series::{Labels, LastSeries, Running, Series, SeriesTable},
     timed::timed,
 };
 use self::{histogram::bounds, series::Attempts};

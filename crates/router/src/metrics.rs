@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::llm_d::Sampling;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PoolLabel {
     pool: String,
@@ -76,6 +78,9 @@ pub(crate) struct PoolMetrics {
     pub(crate) prompt_tokens: Counter,
     pub(crate) prefix_blocks: Counter,
     pub(crate) prefix_blocks_matched: Counter,
+    /// Which decisions, and which heads of responses, have their plugins timed.
+    pub(crate) timed_decisions: Arc<Sampling>,
+    pub(crate) timed_responses: Arc<Sampling>,
 }
 
 impl RouterMetrics {
@@ -170,6 +175,8 @@ impl RouterMetrics {
             prompt_tokens: self.prompt_tokens.get_or_create_owned(&label),
             prefix_blocks: self.prefix_blocks.get_or_create_owned(&label),
             prefix_blocks_matched: self.prefix_blocks_matched.get_or_create_owned(&label),
+            timed_decisions: Arc::default(),
+            timed_responses: Arc::default(),
         }
     }
 }

@@ -4,12 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::{ArcSwap, Guard};
 use fastrand::Rng;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
-use weir_api::headers::{INFERENCE_OBJECTIVE, INFERENCE_OBJECTIVE_ALIAS, MODEL_NAME_REWRITE, MODEL_NAME_REWRITE_ALIAS};
 
-use crate::{ObjectsInForce, RouterMetrics, Split, objects::Rule};
+use crate::{ObjectsInForce, RouterMetrics, Split, names, objects::Rule};
 
 /// Models that rules for every model are counted by; the rest counts as `other`.
 const COUNTED_MODELS: usize = 1000;
@@ -64,7 +63,7 @@ pub struct Preview {
 impl ObjectsInForce {
     /// What becomes of a request that names this model and has these headers. Chooses nothing, counts nothing.
     pub fn preview(&self, model: Option<&str>, headers: &HeaderMap) -> Preview {
-        let objective = header(headers, INFERENCE_OBJECTIVE, INFERENCE_OBJECTIVE_ALIAS).and_then(|name| self.objective(name));
+        let objective = header(headers, &names::OBJECTIVE).and_then(|name| self.objective(name));
         let split = self.split(model);
         Preview {
             priority: objective.map_or(0, |(_, priority)| priority),
@@ -111,7 +110,7 @@ impl Counted {
 
     /// The priority of a request, and the objective that gives it; `default` without one.
     pub(crate) fn prioritize(&self, headers: &HeaderMap, default: i32, out: &mut Resolution) {
-        let named = header(headers, INFERENCE_OBJECTIVE, INFERENCE_OBJECTIVE_ALIAS);
+        let named = header(headers, &names::OBJECTIVE);
         let found = named.and_then(|name| self.objects.objective(name));
         out.objective = found.map(|(name, _)| Arc::clone(name));
         out.priority = found.map_or(default, |(_, priority)| priority);
@@ -170,11 +169,11 @@ impl Counted {
 
 /// The model that the client wants served, whatever the body says.
 pub(crate) fn wanted_model(headers: &HeaderMap) -> Option<&str> {
-    header(headers, MODEL_NAME_REWRITE, MODEL_NAME_REWRITE_ALIAS)
+    header(headers, &names::MODEL_REWRITE)
 }
 
 /// A header that is not empty; the first name comes before the second.
-fn header<'h>(headers: &'h HeaderMap, name: &str, alias: &str) -> Option<&'h str> {
+fn header<'h>(headers: &'h HeaderMap, [name, alias]: &[HeaderName; 2]) -> Option<&'h str> {
     let value = headers.get(name).or_else(|| headers.get(alias));
     value.map(HeaderValue::to_str)?.ok().map(str::trim).filter(|text| !text.is_empty())
 }
@@ -186,7 +185,10 @@ fn counters(metrics: &RouterMetrics, rule: &Rule, model: &str) -> Vec<Counter> {
 #[cfg(test)]
 mod tests {
     use prometheus_client::registry::Registry;
-    use weir_api::Objects;
+    use weir_api::{
+        Objects,
+        headers::{INFERENCE_OBJECTIVE, INFERENCE_OBJECTIVE_ALIAS, MODEL_NAME_REWRITE},
+    };
 
     use super::*;
 

@@ -22,7 +22,7 @@ use crate::{
     Clock, DecisionLog, Refusal, Routed, RouterMetrics,
     decide::{self, Incoming},
     decisions::{Candidate, Context},
-    llm_d::{self, Labels, LlmD, PrefixHits, Running},
+    llm_d::{self, Labels, LlmD, PrefixHits, Running, weighted},
     metrics::PoolMetrics,
     models::{ModelIndex, Resolved},
     observed::Observed,
@@ -261,12 +261,14 @@ impl Router {
             let resolution = before.cloned().unwrap_or_else(|| self.apply_objects(runtime, head, body, scratch));
             let head = &RequestHead { priority: resolution.priority, ..*head };
             let scheduling = self.now();
-            let decided = self.decide(runtime, head, body, resolution, tried, started, scratch);
-            self.shared.llm_d.scheduling.observe(self.now().since(scheduling).as_secs_f64());
+            let weight = runtime.metrics.timed_decisions.weigh(scheduling);
+            let decided = weighted(weight, || self.decide(runtime, head, body, resolution, tried, started, scratch));
+            let now = self.now();
+            self.shared.llm_d.scheduling.observe(now.since(scheduling).as_secs_f64());
             match decided {
                 Ok(decision) => {
                     let tried = std::mem::take(tried);
-                    Ok(self.send_to(decision, runtime, pool_index, head, body, tried, scratch))
+                    Ok(self.send_to(decision, runtime, pool_index, head, body, tried, now, scratch))
                 }
                 Err(refusal) => {
                     if tried.is_empty() {
@@ -387,7 +389,8 @@ impl Router {
         head: &RequestHead<'_>,
         body: &Bytes,
         tried: Vec<Arc<Endpoint>>,
-        scratch: &Scratch,
+        decided: Time,
+        scratch: &mut Scratch,
     ) -> Routed {
         let endpoint = Arc::clone(&decision.snapshot.endpoints[decision.chosen as usize]);
         let attributes = &scratch.decide.attributes;
@@ -395,7 +398,6 @@ impl Router {
         let uncached = attributes.uncached_tokens.get(decision.chosen as usize).copied().unwrap_or(prompt_tokens);
         let output = runtime.plan.in_flight.map_or(0, |policy| policy.output_tokens(prompt_tokens, decision.max_tokens));
         let charge = endpoint.ledger.charge(if runtime.plan.in_flight.is_some() { uncached } else { 0 }, output);
-        let decided = self.now();
         let metrics = &runtime.metrics;
         metrics.decision.observe(decided.since(decision.started).as_secs_f64());
         if tried.is_empty() {
@@ -407,7 +409,7 @@ impl Router {
         let target = decision.resolution.served.as_deref().unwrap_or(&model);
         let labels = Labels { model: &model, target, fairness_id, priority: head.priority };
         let llm_d = &self.shared.llm_d;
-        let series = llm_d.series.get(labels);
+        let series = llm_d.series.get_again(labels, &mut scratch.last_series);
         llm_d.attempts.succeeded(target, &endpoint);
         llm_d.request_processing.observe(decided.since(decision.started).as_secs_f64());
         let producer = runtime.in_flight.as_ref();

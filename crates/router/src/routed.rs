@@ -15,7 +15,7 @@ use weir_protocol::Usage;
 use crate::{
     Shared,
     decisions::Outcome,
-    llm_d::{self, InFlightEntry, MODEL_SERVER_ERROR, Running},
+    llm_d::{self, InFlightEntry, MODEL_SERVER_ERROR, Running, weighted},
     metrics::PoolMetrics,
     observed::Observed,
     pool_objects::Resolution,
@@ -151,11 +151,16 @@ impl Routed {
         };
         let served = Served { endpoint: &self.endpoint, told };
         let started = self.shared.clock.now();
-        for plugin in &self.plan.response_headers {
-            plugin.plugin.respond(&served, headers);
+        let weight = self.metrics.timed_responses.weigh(started);
+        weighted(weight, || {
+            for plugin in &self.plan.response_headers {
+                plugin.plugin.respond(&served, headers);
+            }
+        });
+        if weight > 0 {
+            let spent = self.shared.clock.now().since(started);
+            self.shared.llm_d.response_processing.observe_times(spent.as_secs_f64(), weight);
         }
-        let spent = self.shared.clock.now().since(started);
-        self.shared.llm_d.response_processing.observe(spent.as_secs_f64());
     }
 
     /// A piece of the response's body is here. It is searched for the tokens used, which are in [`usage`](Self::usage) from the

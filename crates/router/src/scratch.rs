@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use fastrand::Rng;
 use weir_protocol::Scanned;
 
-use crate::decide::Decide;
+use crate::{decide::Decide, llm_d::LastSeries};
 
 /// Everything that one decision writes to on its way.
 pub(crate) struct Scratch {
     pub(crate) scanned: Scanned,
     pub(crate) decide: Decide,
     pub(crate) random: Option<(u64, Rng)>,
+    pub(crate) last_series: Option<LastSeries>,
 }
 
 thread_local! {
@@ -19,6 +20,7 @@ thread_local! {
         scanned: Scanned::default(),
         decide: Decide::default(),
         random: None,
+        last_series: None,
     });
 }
 

@@ -90,7 +90,11 @@ fn arguments() -> Vec<OsString> {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, failure::Failure>>) -> Result<T, failure::Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // Alone on its core, a scheduler for several threads only costs.
+    let alone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder =
+        if alone { tokio::runtime::Builder::new_current_thread() } else { tokio::runtime::Builder::new_multi_thread() };
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| failure::Failure::new(format!("cannot start the runtime: {error}")))?;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use parking_lot::Mutex;
@@ -10,11 +13,22 @@ use weir_pool::Endpoint;
 
 use super::Series;
 
-/// What is in flight now. An entry that comes to nothing is removed, so that nothing remains of clients that left.
+/// What is in flight now. Entries that have come to nothing are removed when they are read, or when there are many, so that
+/// nothing remains of clients that left.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InFlight {
-    all: Arc<Mutex<HashMap<Key, Entry>>>,
+    all: Arc<Mutex<All>>,
 }
+
+#[derive(Debug, Default)]
+struct All {
+    entries: HashMap<Key, Arc<Entry>>,
+    /// So many entries, and those of nothing are removed.
+    full_at: usize,
+}
+
+/// Entries that may be there before those of nothing are looked for.
+const FEW: usize = 1_024;
 
 /// Addresses of an endpoint and of a series, which the entry keeps alive; and the producer's name.
 type Key = (usize, usize, Arc<str>);
@@ -23,8 +37,8 @@ type Key = (usize, usize, Arc<str>);
 struct Entry {
     endpoint: Arc<Endpoint>,
     series: Arc<Series>,
-    requests: u64,
-    tokens: u64,
+    requests: AtomicU64,
+    tokens: AtomicU64,
 }
 
 /// What tells entries apart when they are read.
@@ -40,8 +54,7 @@ pub(crate) struct InFlightLabels {
 /// One request's part; dropping it takes it out.
 #[derive(Debug)]
 pub(crate) struct InFlightEntry {
-    all: InFlight,
-    key: Key,
+    entry: Arc<Entry>,
     prompt_tokens: u64,
     output_tokens: u64,
 }
@@ -57,19 +70,27 @@ impl InFlight {
         output_tokens: u64,
     ) -> InFlightEntry {
         let key = (Arc::as_ptr(endpoint).addr(), Arc::as_ptr(series).addr(), Arc::clone(producer));
-        let mut all = self.all.lock();
-        let new = || Entry { endpoint: Arc::clone(endpoint), series: Arc::clone(series), requests: 0, tokens: 0 };
-        let entry = all.entry(key.clone()).or_insert_with(new);
-        entry.requests += 1;
-        entry.tokens += prompt_tokens + output_tokens;
-        drop(all);
-        InFlightEntry { all: self.clone(), key, prompt_tokens, output_tokens }
+        let all = &mut *self.all.lock();
+        if all.entries.len() >= all.full_at.max(FEW) {
+            all.tidy();
+            all.full_at = all.entries.len() * 2;
+        }
+        let entry = all.entries.entry(key).or_insert_with(|| {
+            let (endpoint, series) = (Arc::clone(endpoint), Arc::clone(series));
+            Arc::new(Entry { endpoint, series, requests: AtomicU64::new(0), tokens: AtomicU64::new(0) })
+        });
+        // Under the lock, so that an entry is not removed between its being found and its being used.
+        entry.requests.fetch_add(1, Relaxed);
+        entry.tokens.fetch_add(prompt_tokens + output_tokens, Relaxed);
+        InFlightEntry { entry: Arc::clone(entry), prompt_tokens, output_tokens }
     }
 
     /// Requests and tokens, in the order of their labels.
     pub(crate) fn read(&self) -> BTreeMap<InFlightLabels, (u64, u64)> {
         let mut sums: BTreeMap<InFlightLabels, (u64, u64)> = BTreeMap::new();
-        for ((_, _, producer), entry) in self.all.lock().iter() {
+        let mut all = self.all.lock();
+        all.tidy();
+        for ((_, _, producer), entry) in &all.entries {
             let (spec, labels) = (entry.endpoint.spec(), entry.series.labels());
             let labels = InFlightLabels {
                 namespace: spec.namespace.clone(),
@@ -79,33 +100,30 @@ impl InFlight {
                 priority: labels.priority,
             };
             let sum = sums.entry(labels).or_default();
-            sum.0 += entry.requests;
-            sum.1 += entry.tokens;
+            sum.0 += entry.requests.load(Relaxed);
+            sum.1 += entry.tokens.load(Relaxed);
         }
         sums
+    }
+}
+
+impl All {
+    fn tidy(&mut self) {
+        self.entries.retain(|_, entry| entry.requests.load(Relaxed) > 0);
     }
 }
 
 impl InFlightEntry {
     /// The prompt was computed: its tokens are no longer in flight.
     pub(crate) fn prompt_done(&mut self) {
-        let tokens = std::mem::take(&mut self.prompt_tokens);
-        if let Some(entry) = self.all.all.lock().get_mut(&self.key) {
-            entry.tokens -= tokens;
-        }
+        self.entry.tokens.fetch_sub(std::mem::take(&mut self.prompt_tokens), Relaxed);
     }
 }
 
 impl Drop for InFlightEntry {
     fn drop(&mut self) {
-        let mut all = self.all.all.lock();
-        if let Some(entry) = all.get_mut(&self.key) {
-            entry.requests -= 1;
-            entry.tokens -= self.prompt_tokens + self.output_tokens;
-            if entry.requests == 0 {
-                all.remove(&self.key);
-            }
-        }
+        self.entry.tokens.fetch_sub(self.prompt_tokens + self.output_tokens, Relaxed);
+        self.entry.requests.fetch_sub(1, Relaxed);
     }
 }
 

@@ -89,8 +89,10 @@ impl Series {
 }
 
 /// All series. Looking one up hashes its labels and takes a lock that only new series take for themselves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SeriesTable {
+    /// No other table of this process has it.
+    number: u64,
     hasher: RandomState,
     all: RwLock<HashMap<u64, Vec<Arc<Series>>>>,
     count: AtomicU64,
@@ -98,7 +100,36 @@ pub(crate) struct SeriesTable {
     names: Mutex<[HashSet<Box<str>>; 2]>,
 }
 
+/// The series that a thread was given last.
+#[derive(Debug)]
+pub(crate) struct LastSeries {
+    table: u64,
+    series: Arc<Series>,
+}
+
+/// Tables made by this process.
+static TABLES: AtomicU64 = AtomicU64::new(0);
+
+impl Default for SeriesTable {
+    fn default() -> Self {
+        let number = TABLES.fetch_add(1, Relaxed);
+        Self { number, hasher: RandomState::new(), all: RwLock::default(), count: AtomicU64::new(0), names: Mutex::default() }
+    }
+}
+
 impl SeriesTable {
+    /// The same as [`get`](Self::get). `last` is what this thread was given last; mostly it is wanted again.
+    pub(crate) fn get_again(&self, labels: Labels<'_>, last: &mut Option<LastSeries>) -> Arc<Series> {
+        match last {
+            Some(last) if last.table == self.number && last.series.labels() == labels => Arc::clone(&last.series),
+            _ => {
+                let series = self.get(labels);
+                *last = Some(LastSeries { table: self.number, series: Arc::clone(&series) });
+                series
+            }
+        }
+    }
+
     /// The series of these labels, as far as they have names of their own.
     pub(crate) fn get(&self, labels: Labels<'_>) -> Arc<Series> {
         self.find(labels).unwrap_or_else(|| {

@@ -11,7 +11,7 @@ use weir_plan::{
 };
 use weir_pool::Endpoint;
 
-use super::{Histogram, LlmD};
+use super::{Histogram, LlmD, sampling::weight};
 
 /// A plugin, and what its calls took.
 struct Timed<T: ?Sized> {
@@ -21,11 +21,19 @@ struct Timed<T: ?Sized> {
 
 impl<T: ?Sized> Timed<T> {
     fn time<R>(&self, call: impl FnOnce(&T) -> R) -> R {
-        let started = Instant::now();
-        let result = call(&self.inner);
-        self.spent.observe(started.elapsed().as_secs_f64());
-        result
+        time(&self.spent, || call(&self.inner))
     }
+}
+
+fn time<R>(spent: &Histogram, call: impl FnOnce() -> R) -> R {
+    let weight = weight();
+    if weight == 0 {
+        return call();
+    }
+    let started = Instant::now();
+    let result = call();
+    spent.observe_times(started.elapsed().as_secs_f64(), weight);
+    result
 }
 
 /// The plan with a clock around each plugin, labelled as llm-d does.
@@ -160,10 +168,7 @@ impl ProfileHandler for TimedHandler {
     }
 
     fn primary(&self, request: &RequestView<'_>, results: &[ProfileResult]) -> Result<usize, PickError> {
-        let started = Instant::now();
-        let primary = self.picking.inner.primary(request, results);
-        self.results.observe(started.elapsed().as_secs_f64());
-        primary
+        time(&self.results, || self.picking.inner.primary(request, results))
     }
 
     fn peer(&self, results: &[ProfileResult]) -> Option<u32> {
