@@ -136,10 +136,7 @@ pub(crate) fn decide(
 fn flow<'a>(headers: &'a HeaderMap, attributes: &'a RequestAttributes) -> &'a str {
     let [name, alias] = names::FAIRNESS_ID;
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
-    header(name)
-        .or_else(|| header(alias))
-        .or_else(|| attributes.get(RequestAttributes::AGENT_IDENTITY))
-        .unwrap_or(DEFAULT_FLOW)
+    header(name).or_else(|| header(alias)).or_else(|| attributes.get(RequestAttributes::AGENT_IDENTITY)).unwrap_or(DEFAULT_FLOW)
 }
 
 /// `Prefer: if-available` (RFC 7240): serve it only where its prefix is cached.

@@ -94,10 +94,8 @@ fn block_on<T>(work: impl Future<Output = Result<T, failure::Failure>>) -> Resul
     let alone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
     let mut builder =
         if alone { tokio::runtime::Builder::new_current_thread() } else { tokio::runtime::Builder::new_multi_thread() };
-    let runtime = builder
-        .enable_all()
-        .build()
-        .map_err(|error| failure::Failure::new(format!("cannot start the runtime: {error}")))?;
+    let runtime =
+        builder.enable_all().build().map_err(|error| failure::Failure::new(format!("cannot start the runtime: {error}")))?;
     let result = runtime.block_on(work);
     // Blocking tasks (name resolution) must not hold the exit up.
     runtime.shutdown_background();

@@ -5,7 +5,7 @@
 
 use super::{
     MAX_DEPTH, Result,
-    text::{JsonStr, Span, hex4, plain_len, special},
+    text::{JsonStr, Span, hex4, plain_len},
 };
 use crate::scan::{ScanError, ScanErrorKind as Kind};
 
@@ -245,9 +245,7 @@ impl Lexer {
     fn string(&mut self, body: &[u8]) -> Result<Option<JsonStr>> {
         loop {
             let rest = &body[self.at..];
-            // Most runs that an escape ends are short.
-            let hits = rest.first_chunk().map_or(0, |word| special(u64::from_le_bytes(*word)));
-            self.at += if hits == 0 { plain_len(rest) } else { hits.trailing_zeros() as usize / 8 };
+            self.at += plain_len(rest);
             match body.get(self.at) {
                 Some(b'"') => {
                     let span = Span::new(self.start, self.at);

@@ -97,10 +97,7 @@ const LONG_RUN: usize = 256;
 fn decode(mut raw: &[u8], f: &mut impl FnMut(&[u8])) {
     let mut out = Gather { buffer: [0; GATHER], used: 0, f };
     loop {
-        // Where escapes are dense, the next one is often in the next word: cheaper to find than a call.
-        let near = raw.first_chunk().map_or(0, |word| zeros(u64::from_le_bytes(*word) ^ repeat(b'\\')));
-        let run = if near == 0 { memchr(b'\\', raw) } else { Some(near.trailing_zeros() as usize / 8) };
-        let (plain, rest) = raw.split_at(run.unwrap_or(raw.len()));
+        let (plain, rest) = raw.split_at(unescaped_len(raw));
         out.push(plain);
         if rest.is_empty() {
             break;
@@ -108,6 +105,23 @@ fn decode(mut raw: &[u8], f: &mut impl FnMut(&[u8])) {
         raw = out.push_escape(rest);
     }
     out.flush();
+}
+
+/// How many leading bytes of `raw` are before its first backslash.
+#[inline]
+fn unescaped_len(raw: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(word) = raw[at..].first_chunk() {
+        let hits = zeros(u64::from_le_bytes(*word) ^ repeat(b'\\'));
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += size_of_val(word);
+        if at == SHORT_RUN {
+            break;
+        }
+    }
+    at + memchr(b'\\', &raw[at..]).unwrap_or(raw.len() - at)
 }
 
 struct Gather<'f, F> {
@@ -188,8 +202,30 @@ const fn repeat(byte: u8) -> u64 {
 
 /// How many leading bytes of `text` a JSON string may hold as they are: stops at a quote, a
 /// backslash or a control character, or at the end.
+#[inline]
 pub(super) fn plain_len(text: &[u8]) -> usize {
+    // Most runs are short: cheaper to look through than to call somebody who is fast in long ones.
     let mut at = 0;
+    while let Some(word) = text[at..].first_chunk() {
+        let hits = special(u64::from_le_bytes(*word));
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += size_of_val(word);
+        if at == SHORT_RUN {
+            return long_plain_len(text);
+        }
+    }
+    at + text[at..].iter().take_while(|&&b| b >= 0x20 && b != b'"' && b != b'\\').count()
+}
+
+/// Runs up to this length are looked through word by word.
+const SHORT_RUN: usize = 64;
+
+/// The same for text whose first [`SHORT_RUN`] bytes are plain.
+#[inline(never)]
+fn long_plain_len(text: &[u8]) -> usize {
+    let mut at = SHORT_RUN;
     loop {
         // Looked at twice, so in pieces that stay in the nearest cache.
         let piece = &text[at..text.len().min(at + PIECE)];
@@ -209,7 +245,7 @@ const PIECE: usize = 4096;
 
 /// The high bit of each byte that is a quote, a backslash or below 0x20. Only the lowest set bit
 /// is exact: the subtraction may carry into bytes above it.
-pub(super) const fn special(word: u64) -> u64 {
+const fn special(word: u64) -> u64 {
     // Flipping bit 1 moves the quote to 0x20 and keeps the control characters below it.
     let quote_or_control = (word ^ repeat(2)).wrapping_sub(repeat(0x21));
     let backslash = (word ^ repeat(b'\\')).wrapping_sub(repeat(1));
