@@ -123,7 +123,7 @@ class Envoy:
         with self.log.open("w") as log:
             self.popen = subprocess.Popen(
                 [BINARY, "-c", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn",
-                 "--admin-address-path", address],
+                 "--file-flush-interval-msec", "100", "--admin-address-path", address],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
         written = process.eventually("Envoy has an admin address", lambda: self._alive() and address.exists() and address.read_text())

@@ -119,6 +119,44 @@ def test_scores_reach_envoy(site: proxy.Site) -> None:
     assert all(0 <= score <= 7 for score in scores.values())
 
 
+COST = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- {type: queue-scorer}
+- type: request-attribute-reporter
+  parameters:
+    attributes: [{key: {name: cost}, expression: "usage.prompt_tokens + 1000.0 * usage.completion_tokens"}]
+"""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_request_cost_reaches_envoy(site: proxy.Site, stream: bool) -> None:
+    """As metadata at the end of the answer, which access logs and rate limits read."""
+    log = site.folder / "access.log"
+
+    def logged(bootstrap: proxy.Bootstrap) -> None:
+        bootstrap.mode.update({"response_body_mode": "FULL_DUPLEX_STREAMED", "response_trailer_mode": "SEND"})
+        bootstrap.manager["access_log"] = [{
+            "name": "file",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": str(log),
+                "log_format": {"text_format_source": {"inline_string": "%DYNAMIC_METADATA(envoy.lb)%\n"}},
+            },
+        }]
+
+    envoy = site.envoy(site.picker(config=COST), logged)
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answer = complete(envoy, **options)
+    last = answer.text.split("data: ")[-2] if stream else answer.text
+    usage = json.loads(last)["usage"]
+    [line] = process.eventually("the request is in the log", lambda: log.exists() and log.read_text().splitlines())
+    told = json.loads(line)
+    assert told["cost"] == usage["prompt_tokens"] + 1000 * usage["completion_tokens"]
+    assert told["x-gateway-destination-endpoint"], "what was told before stays"
+
+
 TWO_CHOICES = """
 apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig

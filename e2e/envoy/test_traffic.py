@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import anthropic
 import http2
 import httpx
 import openai
@@ -40,6 +41,11 @@ class Standing:
 def answers_stream_through_the_picker(bootstrap: proxy.Bootstrap) -> None:
     bootstrap.mode.update({"response_body_mode": "FULL_DUPLEX_STREAMED", "response_trailer_mode": "SEND"})
 
+    def anthropic(self) -> anthropic.Anthropic:
+        """The same of Anthropic's API."""
+        self.sent += 1
+        return anthropic.Anthropic(base_url=self.url, api_key="unused", max_retries=0, timeout=30)
+
 
 @pytest.fixture(scope="module", params=["as shipped", "tls, full duplex"])
 def standing(request: pytest.FixtureRequest, tmp_path_factory, fleet: list[process.Worker]) -> Iterator[Standing]:
@@ -72,6 +78,34 @@ def test_a_stream(standing: Standing) -> None:
     chunks = list(stream)
     assert chunks[-1].usage.completion_tokens == 40
     assert sum(bool(chunk.choices and chunk.choices[0].delta.content) for chunk in chunks) >= 38
+
+
+def test_a_message(standing: Standing) -> None:
+    answer = standing.anthropic().messages.create(model=MODEL, messages=HELLO, max_tokens=5, system="Be brief.")
+    assert (answer.type, answer.role, answer.model) == ("message", "assistant", MODEL)
+    assert 1 <= answer.usage.output_tokens <= 5 and answer.content[0].text
+
+
+def test_a_stream_of_a_message(standing: Standing) -> None:
+    with standing.anthropic().messages.stream(model=MODEL, messages=HELLO, max_tokens=30) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text and final.content[0].text == text
+    assert 1 <= final.usage.output_tokens <= 30 and final.stop_reason in ("max_tokens", "end_turn")
+
+
+def test_counting_tokens(standing: Standing) -> None:
+    short, long = (
+        standing.anthropic().messages.count_tokens(model=MODEL, messages=[{"role": "user", "content": text}]).input_tokens
+        for text in ("Hello.", "Hello. " * 500)
+    )
+    assert 0 < short < long
+
+
+def test_a_message_that_is_none_is_refused_in_the_clients_words(standing: Standing) -> None:
+    with pytest.raises(anthropic.BadRequestError) as refused:
+        standing.anthropic().messages.create(model=MODEL, messages=[], max_tokens=5)
+    assert refused.value.body["error"]["type"] == "invalid_request_error"
 
 
 def test_requests_without_a_body(standing: Standing) -> None:

@@ -1,18 +1,19 @@
 //! Any messages in any order through the state machine of an external processing stream: no panic, one end, no byte invented.
 //!
-//! `cargo +nightly fuzz run exchange`
+//! `fuzz/run 60 exchange`
 #![no_main]
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use weir_protocol_extproc::{
-    Answer, BodyAnswer, BodyMode, CHUNK_BYTES, Closed, Decision, Exchange, Headers, Immediate, Modes, Output,
+    Answer, BodyAnswer, BodyMode, CHUNK_BYTES, Closed, Decision, Exchange, Headers, Immediate, Modes, Number, Output,
 };
 
 struct Seen {
     passed: usize,
     done: u32,
     cut: bool,
+    reported: bool,
 }
 
 fn drain(exchange: &mut Exchange, refuse: bool, seen: &mut Seen) {
@@ -27,6 +28,13 @@ fn drain(exchange: &mut Exchange, refuse: bool, seen: &mut Seen) {
                 seen.passed += chunk.body.len();
             }
             Output::Answer(Answer::Immediate(_)) => seen.cut = true,
+            Output::Answer(Answer::Last(last, numbers)) => {
+                assert!(!std::mem::replace(&mut seen.reported, true) && !numbers.is_empty());
+                if let Answer::ResponseBody(BodyAnswer::Streamed(chunk)) = *last {
+                    assert!(chunk.end_of_stream);
+                    seen.passed += chunk.body.len();
+                }
+            }
             Output::Answer(_) => {}
         }
     }
@@ -38,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
     let modes = Modes { request: mode(head & 7), response: mode((head >> 3) & 7), eager: head & 0x40 != 0 };
     let refuse = head & 0x80 != 0;
     let mut exchange = Exchange::new(modes, 1 << 16);
-    let mut seen = Seen { passed: 0, done: 0, cut: false };
+    let mut seen = Seen { passed: 0, done: 0, cut: false, reported: false };
     let mut came = 0;
     for step in steps.chunks(2) {
         let (eos, size) = (step[0] & 8 != 0, usize::from(step.get(1).copied().unwrap_or(0)) * 300);
@@ -68,6 +76,7 @@ fuzz_target!(|data: &[u8]| {
                 if exchange.is_too_large() {
                     exchange.refuse(Immediate::default());
                 }
+                exchange.report(vec![Number { namespace: "n".into(), name: "x".into(), value: size as i64 }]);
                 Ok(())
             }
         };

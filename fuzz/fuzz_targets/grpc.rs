@@ -15,7 +15,9 @@ fuzz_target!(|input: &[u8]| {
     if scan(api, &body, &mut out).is_ok() {
         out.pieces(&body, &mut |piece| {
             if let Piece::TokenIds(ids) = piece {
-                assert!(ids.count() <= body.len());
+                let left = ids.left();
+                assert!(left <= body.len());
+                assert_eq!(ids.count(), left);
             }
         });
     }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir_protocol::{Api, Scanned, Scanner, scan, splice_model};
+use weir_protocol::{Api, Piece, Scanned, Scanner, Segment, scan, splice_model};
 
 fuzz_target!(|input: &[u8]| {
     let [api, piece, body @ ..] = input else { return };
@@ -26,6 +26,17 @@ fuzz_target!(|input: &[u8]| {
     let mut text = 0;
     whole.text_chunks(body, &mut |bytes| text += bytes.len());
     assert!(text <= body.len());
+    for segment in whole.segments() {
+        let mut length = 0;
+        segment.pieces(body, &mut |piece| match piece {
+            Piece::Bytes(bytes) => length += bytes.len(),
+            Piece::TokenIds(ids) => assert_eq!(ids.left(), ids.count()),
+            _ => {}
+        });
+        if let Segment::Text(string) = segment {
+            assert_eq!(length, string.decoded_len());
+        }
+    }
     if api.rewrites_model() {
         let spliced = splice_model(&bytes::Bytes::copy_from_slice(body), &whole, "another \"model\"").concat();
         let mut again = Scanned::default();
