@@ -51,9 +51,10 @@ pub use self::{
     quantity::{Quantity, QuantityError},
     reason::{Outcome, Reason, Retry, UnknownReason},
     router::{
-        Auth, CircuitBreaker, Cors, Destinations, EndpointFile, Endpoints, ErrorFormat, Explain, Exposition, ExtProc, Gateway,
-        Https, Limits, Listen, LoadError, Loaded, Log, LogFormat, LogLevel, MetricsSpec, ObjectsFile, PoolSpec, PoolTls,
-        ROUTER_API_VERSION, ROUTER_KIND, RetryPolicy, RouterConfig, Scheduling, StaticEndpoint, Timeouts, TlsVersion, schema,
+        AppProtocol, Auth, CircuitBreaker, Cors, Destinations, EndpointFile, Endpoints, ErrorFormat, Explain, Exposition,
+        ExtProc, Gateway, Https, Limits, Listen, LoadError, Loaded, Log, LogFormat, LogLevel, MetricsSpec, ObjectsFile, PoolSpec,
+        PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RetryPolicy, RouterConfig, Scheduling, StaticEndpoint, Timeouts, TlsVersion,
+        schema,
     },
     spanned::Spanned,
 };

@@ -19,7 +19,7 @@ pub use self::{
     ext_proc::{Destinations, ErrorFormat, ExtProc, TlsVersion},
     gateway::{CircuitBreaker, Cors, Gateway, Limits, RetryPolicy, Timeouts},
     load::{LoadError, Loaded, schema},
-    pool::{EndpointFile, Endpoints, MetricsSpec, PoolSpec, PoolTls, Scheduling, StaticEndpoint},
+    pool::{AppProtocol, EndpointFile, Endpoints, MetricsSpec, PoolSpec, PoolTls, Scheduling, StaticEndpoint},
 };
 
 /// The `apiVersion`.

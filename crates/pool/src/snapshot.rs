@@ -37,6 +37,7 @@ impl Reconciled {
 pub struct Pool {
     name: String,
     snapshot: ArcSwap<Snapshot>,
+    app_protocol: ArcSwap<String>,
     /// Serial of the next new endpoint; held by whoever changes the set.
     next_serial: Mutex<u32>,
 }
@@ -44,12 +45,29 @@ pub struct Pool {
 impl Pool {
     /// A pool without endpoints.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), snapshot: ArcSwap::from_pointee(Snapshot::default()), next_serial: Mutex::new(0) }
+        Self {
+            name: name.into(),
+            snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            app_protocol: ArcSwap::default(),
+            next_serial: Mutex::new(0),
+        }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What its endpoints speak (`http`, `kubernetes.io/h2c`); empty if nobody says.
+    pub fn app_protocol(&self) -> Arc<String> {
+        self.app_protocol.load_full()
+    }
+
+    /// Whoever knows the pool says what its endpoints speak.
+    pub fn set_app_protocol(&self, protocol: &str) {
+        if **self.app_protocol.load() != protocol {
+            self.app_protocol.store(Arc::new(protocol.to_owned()));
+        }
     }
 
     /// The endpoints now. Cheap; do not keep it across an await.

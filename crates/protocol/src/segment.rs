@@ -61,7 +61,7 @@ pub enum Piece<'b> {
 }
 
 impl Segment {
-    pub(crate) const EMPTY: Self = Self::Text(JsonStr { span: Span { start: 0, end: 0 }, escaped: false });
+    pub(crate) const EMPTY: Self = Self::Text(JsonStr::plain(Span { start: 0, end: 0 }));
 
     /// Gives the decoded segment to `f`; text with escapes in several pieces.
     pub fn pieces(&self, body: &[u8], f: &mut impl FnMut(Piece<'_>)) {
@@ -81,6 +81,25 @@ impl Segment {
 pub struct TokenIds<'b> {
     rest: &'b [u8],
     packed: bool,
+}
+
+impl TokenIds<'_> {
+    /// How many are left, which costs less than reading them.
+    pub fn left(&self) -> usize {
+        if self.packed {
+            // The last byte of each number has its high bit clear.
+            return count(self.rest, |byte| byte < 0x80);
+        }
+        let Some(first) = self.rest.iter().position(u8::is_ascii_digit) else { return 0 };
+        // What the scanner let pass has a comma between any two numbers.
+        1 + count(&self.rest[first..], |byte| byte == b',')
+    }
+}
+
+/// How many bytes are such, many at a time.
+fn count(bytes: &[u8], is: impl Fn(u8) -> bool) -> usize {
+    // A byte can count to 255.
+    bytes.chunks(255).map(|some| usize::from(some.iter().fold(0_u8, |sum, &byte| sum + u8::from(is(byte))))).sum()
 }
 
 impl Iterator for TokenIds<'_> {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use weir_api::Reason;
 use weir_plan::{Outgoing, Plan};
 use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Subset, Time};
-use weir_protocol::{Api, Parsers, Reading, Scanned, scan, splice_model};
+use weir_protocol::{Api, Parsers, Reading, Scanner, scan, splice_model};
 
 use crate::{
     Clock, DecisionLog, Refusal, Routed, RouterMetrics,
@@ -165,6 +165,12 @@ impl Router {
         &self.parsers
     }
 
+    /// Whether there are pools, and each of them has a parser for what its endpoints speak.
+    pub fn reads_every_pool(&self) -> bool {
+        let reads = |one: &PoolRuntime| one.plan.parsers.claims_protocol(&one.pool.app_protocol());
+        !self.pools.is_empty() && self.pools.iter().all(reads)
+    }
+
     /// The last decisions, and what else survives a reload.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -210,13 +216,13 @@ impl Router {
         self.attempt(head, body, None, &mut Vec::new(), None)
     }
 
-    /// The same for a request whose body was read while it came: `read` is what a [`weir_protocol::Scanner`] of the head's API found
-    /// in `body`.
+    /// The same for a request whose body was read while it came: `scanner` is one of the head's API that was fed with the beginning
+    /// of `body`, and found nothing wrong with it.
     ///
     /// # Errors
     /// As [`Router::route`].
-    pub fn route_read(&self, head: &RequestHead<'_>, body: &Bytes, read: Scanned) -> Result<Routed, Refusal> {
-        self.attempt(head, body, Some(read), &mut Vec::new(), None)
+    pub fn route_read(&self, head: &RequestHead<'_>, body: &Bytes, scanner: Scanner) -> Result<Routed, Refusal> {
+        self.attempt(head, body, Some(scanner), &mut Vec::new(), None)
     }
 
     /// Gives a request another endpoint than those that it was sent to already, the last of which failed it for the reason
@@ -248,7 +254,7 @@ impl Router {
         &self,
         head: &RequestHead<'_>,
         body: &Bytes,
-        read: Option<Scanned>,
+        read: Option<Scanner>,
         tried: &mut Vec<Arc<Endpoint>>,
         before: Option<&Resolution>,
     ) -> Result<Routed, Refusal> {
@@ -304,7 +310,7 @@ impl Router {
         &self,
         head: &RequestHead<'_>,
         body: &Bytes,
-        read: Option<Scanned>,
+        read: Option<Scanner>,
         scratch: &mut Scratch,
     ) -> Result<(usize, bool), Refusal> {
         let Some(api) = head.api else {
@@ -316,9 +322,10 @@ impl Router {
             };
         };
         let known = match read {
-            Some(read) => {
-                scratch.scanned = read;
-                Ok(())
+            Some(mut scanner) => {
+                let finished = scanner.finish(body);
+                scratch.scanned = scanner.into_scanned();
+                finished.map_err(Refusal::from)
             }
             None => scan(api, body, &mut scratch.scanned).map_err(Refusal::from),
         };

@@ -185,11 +185,6 @@ impl Routed {
         }
     }
 
-    /// Whether somebody wants to know the tokens used, so that responses must be looked at.
-    pub fn wants_usage(&self) -> bool {
-        !self.plan.reporters.is_empty()
-    }
-
     /// What the plan's reporters make of the tokens used: numbers for the proxy's metadata. Empty while the usage is not known.
     pub fn reports(&self) -> impl Iterator<Item = Report> {
         let usage = self.usage.as_ref();
@@ -248,7 +243,9 @@ impl Routed {
         let Some(running) = self.running.take() else { return };
         let series = &running.series;
         let duration = now.since(running.received).as_secs_f64();
-        series.duration.observe(duration);
+        if end == End::Complete {
+            series.duration.observe(duration);
+        }
         match end {
             End::ClientGone => return,
             End::Failed(reason) => {

@@ -263,9 +263,8 @@ fn a_request_that_was_read_while_it_came_goes_the_same_way() {
     for end in (0..body.len()).step_by(100) {
         scanner.feed(&body[..end]).unwrap();
     }
-    scanner.finish(&body).unwrap();
     let headers = HeaderMap::new();
-    let routed = fixture.router.route_read(&head("2", &headers), &body, scanner.into_scanned()).unwrap();
+    let routed = fixture.router.route_read(&head("2", &headers), &body, scanner).unwrap();
     assert_eq!(name(&routed), home);
     let blocks: Vec<u32> = ["1", "2"].map(|id| fixture.shared.decisions.explain(id)[0].prompt_blocks).into();
     assert!(blocks[0] > 1 && blocks[0] == blocks[1], "{blocks:?}");

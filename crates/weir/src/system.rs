@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use weir_api::{Endpoints, Loaded, PoolSpec, RouterConfig};
+use weir_api::{AppProtocol, Endpoints, Loaded, PoolSpec, RouterConfig};
 use weir_discovery::{Discovery, FileWatch};
 use weir_engine_metrics::Scraper;
 use weir_gateway::{Gateway, Listener, Live};
@@ -470,6 +470,11 @@ fn assemble(config: &RouterConfig, pools: &[PoolInForce], shared: &Arc<Shared>) 
         let towards = settings::towards(&one.spec, &one.plan, breaker)?;
         let models = one.spec.models.iter().map(|model| model.value.clone()).collect();
         let (pool, plan) = (Arc::clone(&one.pool), Arc::clone(&one.plan));
+        let protocol = one.spec.app_protocol.map_or("", AppProtocol::as_str);
+        if !plan.parsers.claims_protocol(protocol) {
+            tracing::warn!(pool = pool.name(), protocol, "no parser of the pool reads its appProtocol: health checks fail");
+        }
+        pool.set_app_protocol(protocol);
         let runtime = PoolRuntime::new(pool, plan, models, towards.stale_after, shared);
         runtime.objects.set(objects::of_pool(config, one.spec.name.as_str()));
         runtimes.push(runtime);

@@ -24,6 +24,10 @@ pub struct PoolSpec {
     /// Models that requests for this pool name. Default: what the endpoints' `/v1/models` say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<Spanned<String>>,
+    /// What the endpoints speak, as an InferencePool says it. Health checks of `listen.extProc` fail while no parser of the pool reads
+    /// it. Default: nothing is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<AppProtocol>,
     /// Where the endpoints come from.
     pub endpoints: Endpoints,
     /// How one of them is chosen: the body of an `EndpointPickerConfig`, or `path` of a file that holds one. Default:
@@ -47,6 +51,7 @@ impl PoolSpec {
         Self {
             name: Spanned::nowhere(name.into()),
             models: Vec::new(),
+            app_protocol: None,
             endpoints: Endpoints { fixed: Some(Spanned::nowhere(endpoints)), file: None },
             scheduling: Scheduling::default(),
             api_key_file: None,
@@ -67,6 +72,27 @@ impl PoolSpec {
             labels: endpoint.labels.clone(),
         };
         Some(listed.iter().enumerate().map(entry).collect())
+    }
+}
+
+/// What a pool's endpoints speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AppProtocol {
+    /// HTTP/1.1.
+    #[serde(rename = "http")]
+    Http,
+    /// HTTP/2 in the clear, as gRPC does.
+    #[serde(rename = "kubernetes.io/h2c")]
+    H2c,
+}
+
+impl AppProtocol {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::H2c => "kubernetes.io/h2c",
+        }
     }
 }
 

@@ -224,6 +224,15 @@ pub struct Report {
 pub trait PromptSink {
     /// More bytes; any length, aligned to nothing.
     fn bytes(&mut self, bytes: &[u8]);
+    /// Whether it wants to see the next bytes of this prompt. If not, [`skip`](Self::skip) may be told how many they are: decoding a
+    /// long prompt that nobody looks at costs more than all else.
+    fn wants_bytes(&self) -> bool {
+        true
+    }
+    /// So many bytes follow that are not shown.
+    fn skip(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
     /// Zero bytes up to the next token border.
     fn align(&mut self);
     /// The same token `count` times.

@@ -86,6 +86,17 @@ impl BlockHasher {
         }
     }
 
+    /// No more blocks of the open prompt are hashed: its bytes need not be given, only counted by [`skip`](Self::skip).
+    pub fn is_full(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// So many bytes of the prompt follow that are not given, because it [is full](Self::is_full); otherwise what is hashed is wrong.
+    pub fn skip(&mut self, bytes: u64) {
+        debug_assert!(self.is_full());
+        self.length += bytes;
+    }
+
     /// Zero bytes up to the next border between tokens.
     pub fn align(&mut self) {
         let over = (self.length % TOKEN_BYTES as u64) as usize;
@@ -286,6 +297,26 @@ mod tests {
             hasher.chain(chain_seed("m", ""), &mut out);
             assert_eq!(out, hashes("m", "", 4, &token_bytes(1..=8)), "cut at {cut}");
             assert_eq!(hasher.tokens(), 10);
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_cap_need_only_be_counted() {
+        for cut in 32..41 {
+            let bytes = token_bytes(1..=10);
+            let mut hasher = BlockHasher::default();
+            hasher.start(4, 2);
+            hasher.bytes(&bytes[..cut]);
+            assert!(hasher.is_full());
+            hasher.skip(bytes[cut..].len() as u64);
+            hasher.next_prompt();
+            assert!(!hasher.is_full(), "the next prompt has room of its own");
+            hasher.bytes(&bytes);
+            hasher.finish();
+            let mut out = Vec::new();
+            hasher.chain(chain_seed("m", ""), &mut out);
+            assert_eq!(out[..2], out[2..]);
+            assert_eq!(hasher.tokens(), 20);
         }
     }
 }

@@ -32,6 +32,14 @@ impl PromptSink for Hashing<'_> {
         self.0.bytes(bytes);
     }
 
+    fn wants_bytes(&self) -> bool {
+        !self.0.is_full()
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.0.skip(bytes);
+    }
+
     fn align(&mut self) {
         self.0.align();
     }
@@ -63,6 +71,14 @@ impl Counting {
 impl PromptSink for Counting {
     fn bytes(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
+    }
+
+    fn wants_bytes(&self) -> bool {
+        false
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.bytes += bytes;
     }
 
     fn align(&mut self) {

@@ -9,8 +9,8 @@ use http::{
 };
 use weir_api::{Destinations, Reason};
 use weir_pool::{Endpoint, Subset};
-use weir_protocol::{Api, ErrorStyle, ModelRestore, RestoreForm, Route, classify};
-use weir_protocol_extproc::{Completion, Decision, Headers, Immediate, Request};
+use weir_protocol::{Api, ErrorStyle, ModelRestore, RestoreForm, Route, Scanner, classify};
+use weir_protocol_extproc::{Completion, Decision, Headers, Immediate, Number, Request};
 use weir_router::{End, Proxy, Refusal, RequestHead, Routed};
 
 use crate::{
@@ -23,6 +23,10 @@ use crate::{
 /// A debug marker that conformance tests look for.
 const WENT_THROUGH: HeaderName = HeaderName::from_static("x-went-into-resp-headers");
 
+/// A body is read while it comes from this size on: to read a shorter one at the end takes no time to speak of, and is done in
+/// memory that other requests have used.
+const READ_EARLY_BYTES: usize = 32 * 1024;
+
 /// What is known of a request besides its messages. Dropped unfinished, it counts as left by the client.
 pub(crate) struct Session {
     live: Arc<Live>,
@@ -31,6 +35,10 @@ pub(crate) struct Session {
     /// No parser takes the body, if there is one.
     unreadable: bool,
     grpc: bool,
+    /// Reads the body while it comes.
+    scanner: Option<Box<Scanner>>,
+    /// The body is not what its API takes, as its end will show again.
+    malformed: bool,
     subset: Option<Subset>,
     sent: Option<Sent>,
     /// Pieces of the response may be changed.
@@ -67,6 +75,8 @@ impl Session {
             api: None,
             unreadable: false,
             grpc: false,
+            scanner: None,
+            malformed: false,
             subset: None,
             sent: None,
             full_duplex,
@@ -102,6 +112,13 @@ impl Session {
         self.api.is_some() || self.unreadable
     }
 
+    /// Reads what came so far of the request's body.
+    pub(crate) fn read(&mut self, so_far: &[u8]) {
+        let Some(api) = self.api.filter(|_| so_far.len() >= READ_EARLY_BYTES && !self.malformed) else { return };
+        let scanner = self.scanner.get_or_insert_with(|| Box::new(Scanner::new(api)));
+        self.malformed = scanner.feed(so_far).is_err();
+    }
+
     /// Takes the hints that came with a message of the request. The newest list that names somebody counts; an empty one only as
     /// long as there is no other.
     pub(crate) fn hint(&mut self, metadata: Option<&Metadata>) {
@@ -132,7 +149,11 @@ impl Session {
             wants_scores: self.live.settings.scores,
         };
         let body = request.body.unwrap_or(&empty);
-        match self.live.router.route(&head, body) {
+        let routed = match self.scanner.take().filter(|_| head.api.is_some() && !self.malformed) {
+            Some(scanner) => self.live.router.route_read(&head, body, *scanner),
+            None => self.live.router.route(&head, body),
+        };
+        match routed {
             Ok(mut routed) => {
                 let decision = self.decision(&mut routed, body);
                 if let Some(entry) = &mut self.entry {
@@ -232,6 +253,13 @@ impl Session {
             [one] => one.clone(),
             several => several.concat().into(),
         }
+    }
+
+    /// The response has ended. Returns what is reported of it.
+    pub(crate) fn response_ended(&mut self) -> Vec<Number> {
+        let Some(sent) = &mut self.sent else { return Vec::new() };
+        sent.routed.body_ended();
+        sent.routed.reports().map(|one| Number { namespace: one.namespace, name: one.name, value: one.value }).collect()
     }
 
     /// The request is over.

@@ -108,7 +108,11 @@ impl UnderWay {
             }
             Some(Request::RequestBody(body)) => {
                 session.hint(metadata);
-                exchange.request_body(body.body, body.end_of_stream)
+                let taken = exchange.request_body(body.body, body.end_of_stream);
+                if let Some(so_far) = exchange.gathering() {
+                    session.read(so_far);
+                }
+                taken
             }
             Some(Request::RequestTrailers(_)) => {
                 session.hint(metadata);
@@ -121,11 +125,15 @@ impl UnderWay {
             }
             Some(Request::ResponseBody(body)) => {
                 let piece = session.response_body(body.body, body.end_of_stream);
+                if body.end_of_stream {
+                    exchange.report(session.response_ended());
+                }
                 exchange.response_body(piece, body.end_of_stream)
             }
             Some(Request::ResponseTrailers(_)) => {
                 // What was held back of the body goes before them.
                 let rest = session.response_body(Bytes::new(), true);
+                exchange.report(session.response_ended());
                 let passed = if rest.is_empty() { Ok(()) } else { exchange.response_body(rest, false) };
                 passed.and_then(|()| exchange.response_trailers())
             }

@@ -59,8 +59,8 @@ impl Forward<'_> {
             Payload::Whole(body, scanner) => (body, scanner, None),
             Payload::Stream(begin, rest, allowed) => (Bytes::new(), None, Some((begin, rest, allowed))),
         };
-        let first = match scanner.and_then(|mut scanner| scanner.finish(&body).is_ok().then(|| scanner.into_scanned())) {
-            Some(read) => live.router.route_read(&self.head, &body, read),
+        let first = match scanner {
+            Some(scanner) => live.router.route_read(&self.head, &body, *scanner),
             None => live.router.route(&self.head, &body),
         };
         let mut routed = match first {

@@ -1,5 +1,7 @@
 //! What a proxy is answered.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
@@ -23,6 +25,19 @@ pub enum Answer {
     ResponseTrailers,
     /// To the client, at once; it ends the stream.
     Immediate(Box<Immediate>),
+    /// One of the others, which is the last to a response, with numbers for the proxy's metadata.
+    Last(Box<Answer>, Vec<Number>),
+}
+
+/// A number for the proxy's dynamic metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its key.
+    pub name: Arc<str>,
+    /// The number.
+    pub value: i64,
 }
 
 /// What changes about headers. Whatever is not named here stays as it is.

@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 const FIRST_BYTES: usize = 16 * 1024;
 /// An announced length is believed up to this size.
 const TRUSTED_BYTES: u64 = 1 << 20;
+/// Beyond that, up to so many times what has come.
+const TRUSTED_TIMES: u64 = 4;
 
 /// What came of a body so far.
 #[derive(Debug, Default)]
@@ -37,11 +39,21 @@ impl Gathered {
             self.all.reserve(announced.max(self.first.len() + piece.len()));
             self.all.extend_from_slice(&std::mem::take(&mut self.first));
         }
+        let (have, needed) = (self.all.len(), self.all.len() + piece.len());
+        if needed > self.all.capacity() {
+            let announced = self.announced.unwrap_or(0).min(have as u64 * TRUSTED_TIMES) as usize;
+            self.all.reserve(announced.max(needed) - have);
+        }
         self.all.extend_from_slice(&piece);
     }
 
     pub(crate) fn len(&self) -> usize {
         self.first.len() + self.all.len()
+    }
+
+    /// What came so far.
+    pub(crate) fn so_far(&self) -> &[u8] {
+        if self.all.is_empty() { &self.first } else { &self.all }
     }
 
     /// Puts the pieces together. More may follow.

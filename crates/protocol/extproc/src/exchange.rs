@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use self::{request::RequestSide, response::ResponseSide};
-use crate::{Answer, Headers, Immediate, Modes, body::Gathered};
+use crate::{Answer, Headers, Immediate, Modes, Number, body::Gathered};
 
 /// What the machine wants.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +92,8 @@ pub struct Exchange {
     cut: bool,
     /// [`Output::Done`] has been put out.
     done: bool,
+    /// For the last answer to the response.
+    numbers: Vec<Number>,
     outputs: VecDeque<Output>,
 }
 
@@ -111,6 +113,7 @@ impl Exchange {
             routed: false,
             cut: false,
             done: false,
+            numbers: Vec::new(),
             outputs: VecDeque::with_capacity(4),
         }
     }
@@ -141,6 +144,11 @@ impl Exchange {
         Request { headers: &self.headers, body: whole.then(|| self.gathered.whole()) }
     }
 
+    /// What came so far of a body that is kept until it is complete, to be read while it comes. It only grows.
+    pub fn gathering(&self) -> Option<&[u8]> {
+        (self.request == RequestSide::Gathering).then(|| self.gathered.so_far())
+    }
+
     /// The answer that the machine asked for with [`Output::Route`]. It has no effect if the stream ended meanwhile.
     pub fn decided(&mut self, decision: Decision) {
         if self.cut || self.done {
@@ -165,6 +173,11 @@ impl Exchange {
         if self.routed {
             self.cut_off(answer, Completion::Evicted);
         }
+    }
+
+    /// What the last answer to the response says besides. To be called before the end of the response is told.
+    pub fn report(&mut self, numbers: Vec<Number>) {
+        self.numbers = numbers;
     }
 
     /// The stream has ended.

@@ -25,7 +25,7 @@ mod headers;
 mod mode;
 
 pub use self::{
-    answer::{Answer, BodyAnswer, CHUNK_BYTES, Chunk, Destination, Immediate, Mutation},
+    answer::{Answer, BodyAnswer, CHUNK_BYTES, Chunk, Destination, Immediate, Mutation, Number},
     error::ProtocolError,
     exchange::{Closed, Completion, Decision, Exchange, Output, Request},
     headers::Headers,

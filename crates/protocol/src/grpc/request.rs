@@ -60,7 +60,7 @@ fn vllm(body: &[u8], message: Span, out: &mut Scanned) -> Result<(), ScanError> 
                     return Err(Malformed { offset: text.start as usize }.into());
                 }
                 if !text.is_empty() {
-                    segments.push(Segment::Text(JsonStr { span: text, escaped: false }));
+                    segments.push(Segment::Text(JsonStr::plain(text)));
                 }
             }
             Field { number: 4, value: Value::Bytes(params) } => sampling_params(body, params, out)?,

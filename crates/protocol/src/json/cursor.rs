@@ -2,7 +2,7 @@
 
 use super::{
     MAX_DEPTH, Result,
-    text::{JsonStr, Span, hex4, plain_len},
+    text::{JsonStr, Shrinkage, Span, hex4, plain_len},
 };
 use crate::scan::{ScanError, ScanErrorKind as Kind};
 
@@ -71,7 +71,7 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1;
         let start = self.at;
-        let mut escaped = false;
+        let mut shrinkage = Shrinkage::NONE;
         loop {
             let rest = &self.body[self.at..];
             self.at += plain_len(rest);
@@ -79,11 +79,10 @@ impl<'a> Cursor<'a> {
                 Some(b'"') => {
                     let span = Span::new(start, self.at);
                     self.at += 1;
-                    return Ok(JsonStr { span, escaped });
+                    return Ok(JsonStr { span, shrinks: shrinkage.bytes });
                 }
                 Some(b'\\') => {
-                    escaped = true;
-                    self.escape()?;
+                    self.escape(&mut shrinkage)?;
                 }
                 Some(_) => return Err(self.fail(Kind::ControlCharacter)),
                 None => return Err(self.fail(Kind::UnterminatedString)),
@@ -92,13 +91,20 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline(always)]
-    fn escape(&mut self) -> Result<()> {
-        self.at += match self.body.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            Some(b'u') if hex4(self.body.get(self.at + 2..self.at + 6)).is_some() => 6,
+    fn escape(&mut self, shrinkage: &mut Shrinkage) -> Result<()> {
+        match self.body.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                shrinkage.short();
+                self.at += 2;
+            }
+            Some(b'u') => {
+                let Some(code) = hex4(self.body.get(self.at + 2..self.at + 6)) else { return Err(self.fail(Kind::BadEscape)) };
+                shrinkage.unicode(self.at, code);
+                self.at += 6;
+            }
             None => return Err(self.fail(Kind::UnterminatedString)),
             Some(_) => return Err(self.fail(Kind::BadEscape)),
-        };
+        }
         Ok(())
     }
 

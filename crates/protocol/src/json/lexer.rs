@@ -5,7 +5,7 @@
 
 use super::{
     MAX_DEPTH, Result,
-    text::{JsonStr, Span, hex4, plain_len},
+    text::{JsonStr, Shrinkage, Span, hex4, plain_len},
 };
 use crate::scan::{ScanError, ScanErrorKind as Kind};
 
@@ -86,7 +86,8 @@ pub(crate) struct Lexer {
     quiet: u32,
     /// Where the string, number or word begins that is being read; a string behind its quote.
     start: usize,
-    escaped: bool,
+    /// Of that string.
+    shrinkage: Shrinkage,
 }
 
 impl Default for Lexer {
@@ -98,7 +99,7 @@ impl Default for Lexer {
 impl Lexer {
     /// A document that begins at offset `at` of the body.
     pub(crate) const fn starting(at: usize) -> Self {
-        Self { at, state: State::Value, depth: 0, kinds: 0, quiet: 0, start: at, escaped: false }
+        Self { at, state: State::Value, depth: 0, kinds: 0, quiet: 0, start: at, shrinkage: Shrinkage::NONE }
     }
 
     #[cold]
@@ -186,7 +187,7 @@ impl Lexer {
     fn open_string(&mut self, state: State) {
         self.state = state;
         self.start = self.at + 1;
-        self.escaped = false;
+        self.shrinkage = Shrinkage::NONE;
     }
 
     fn begin(&mut self, byte: u8, visitor: &mut impl Visitor) -> Result<()> {
@@ -250,16 +251,20 @@ impl Lexer {
                 Some(b'"') => {
                     let span = Span::new(self.start, self.at);
                     self.at += 1;
-                    return Ok(Some(JsonStr { span, escaped: self.escaped }));
+                    return Ok(Some(JsonStr { span, shrinks: self.shrinkage.bytes }));
                 }
-                Some(b'\\') => {
-                    self.escaped = true;
-                    match escape_len(&body[self.at + 1..]) {
-                        Some(0) => return Err(self.fail(Kind::BadEscape)),
-                        Some(len) => self.at += 1 + len,
-                        None => return Ok(None),
+                Some(b'\\') => match escape(&body[self.at + 1..]) {
+                    Escape::Short => {
+                        self.shrinkage.short();
+                        self.at += 2;
                     }
-                }
+                    Escape::Unicode(code) => {
+                        self.shrinkage.unicode(self.at, code);
+                        self.at += 6;
+                    }
+                    Escape::Cut => return Ok(None),
+                    Escape::Bad => return Err(self.fail(Kind::BadEscape)),
+                },
                 Some(_) => return Err(self.fail(Kind::ControlCharacter)),
                 None => return Ok(None),
             }
@@ -299,16 +304,27 @@ impl Lexer {
     }
 }
 
-/// Length of an escape behind its backslash; 0 if it is none, `None` if its end has not come.
+enum Escape {
+    /// One byte behind the backslash.
+    Short,
+    /// A `u` and four digits.
+    Unicode(u32),
+    /// Its end has not come.
+    Cut,
+    Bad,
+}
+
+/// The escape whose backslash stands before `rest`.
 #[inline(always)]
-fn escape_len(rest: &[u8]) -> Option<usize> {
-    match rest.first()? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(1),
-        b'u' => match rest.get(1..5) {
-            digits @ Some(_) => Some(if hex4(digits).is_some() { 5 } else { 0 }),
-            None if rest[1..].iter().all(u8::is_ascii_hexdigit) => None,
-            None => Some(0),
+fn escape(rest: &[u8]) -> Escape {
+    match rest.first() {
+        None => Escape::Cut,
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Escape::Short,
+        Some(b'u') => match rest.get(1..5) {
+            digits @ Some(_) => hex4(digits).map_or(Escape::Bad, Escape::Unicode),
+            None if rest[1..].iter().all(u8::is_ascii_hexdigit) => Escape::Cut,
+            None => Escape::Bad,
         },
-        _ => Some(0),
+        Some(_) => Escape::Bad,
     }
 }

@@ -40,19 +40,34 @@ impl Span {
 pub struct JsonStr {
     /// What stands between the quotes.
     pub span: Span,
-    /// Whether it contains escapes.
-    pub escaped: bool,
+    /// Bytes by which it gets shorter when its escapes are decoded: 0 if it has none, and at least one for each.
+    pub(crate) shrinks: u32,
 }
 
 impl JsonStr {
+    /// Text that stands in a body as it is read.
+    pub(crate) const fn plain(span: Span) -> Self {
+        Self { span, shrinks: 0 }
+    }
+
+    /// Whether it contains escapes.
+    pub const fn is_escaped(self) -> bool {
+        self.shrinks > 0
+    }
+
+    /// Length of the decoded text in bytes. It is known from the scan: nothing is decoded for it.
+    pub const fn decoded_len(self) -> usize {
+        self.span.len() - self.shrinks as usize
+    }
+
     /// The decoded text; borrowed unless the string has escapes. A lone surrogate (`\ud800`) reads
     /// as U+FFFD.
     pub fn decode(self, body: &[u8]) -> Cow<'_, str> {
         let raw = self.span.of(body);
-        if !self.escaped {
+        if !self.is_escaped() {
             return String::from_utf8_lossy(raw);
         }
-        let mut out = Vec::with_capacity(raw.len());
+        let mut out = Vec::with_capacity(self.decoded_len());
         self.chunks(body, &mut |chunk| out.extend_from_slice(chunk));
         match String::from_utf8(out) {
             Ok(text) => Cow::Owned(text),
@@ -63,8 +78,16 @@ impl JsonStr {
     /// Gives the decoded bytes to `f` in order: text without escapes and long runs as they stand in
     /// `body`, short runs and escapes gathered to a few hundred bytes. No allocation.
     pub fn chunks(self, body: &[u8], f: &mut impl FnMut(&[u8])) {
+        self.chunks_while(body, &mut |chunk| {
+            f(chunk);
+            true
+        });
+    }
+
+    /// The same until `f` returns false, which ends it. A string without escapes comes in one piece.
+    pub fn chunks_while(self, body: &[u8], f: &mut impl FnMut(&[u8]) -> bool) {
         let raw = self.span.of(body);
-        if self.escaped {
+        if self.is_escaped() {
             decode(raw, f);
         } else if !raw.is_empty() {
             f(raw);
@@ -73,7 +96,7 @@ impl JsonStr {
 
     /// Decodes into `buffer` as a key of at most its size; `None` if it is longer.
     pub(crate) fn short<'b>(self, body: &'b [u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-        if !self.escaped {
+        if !self.is_escaped() {
             return Some(self.span.of(body));
         }
         let mut used = Some(0);
@@ -94,9 +117,9 @@ const GATHER: usize = 512;
 /// Runs from this length on are worth a call of their own.
 const LONG_RUN: usize = 256;
 
-fn decode(mut raw: &[u8], f: &mut impl FnMut(&[u8])) {
-    let mut out = Gather { buffer: [0; GATHER], used: 0, f };
-    loop {
+fn decode(mut raw: &[u8], f: &mut impl FnMut(&[u8]) -> bool) {
+    let mut out = Gather { buffer: [0; GATHER], used: 0, wanted: true, f };
+    while out.wanted {
         let (plain, rest) = raw.split_at(unescaped_len(raw));
         out.push(plain);
         if rest.is_empty() {
@@ -127,13 +150,15 @@ fn unescaped_len(raw: &[u8]) -> usize {
 struct Gather<'f, F> {
     buffer: [u8; GATHER],
     used: usize,
+    /// `f` wants more.
+    wanted: bool,
     f: &'f mut F,
 }
 
-impl<F: FnMut(&[u8])> Gather<'_, F> {
+impl<F: FnMut(&[u8]) -> bool> Gather<'_, F> {
     fn flush(&mut self) {
         if self.used > 0 {
-            (self.f)(&self.buffer[..self.used]);
+            self.wanted = self.wanted && (self.f)(&self.buffer[..self.used]);
             self.used = 0;
         }
     }
@@ -147,7 +172,7 @@ impl<F: FnMut(&[u8])> Gather<'_, F> {
     fn push(&mut self, run: &[u8]) {
         if run.len() >= LONG_RUN {
             self.flush();
-            (self.f)(run);
+            self.wanted = self.wanted && (self.f)(run);
             return;
         }
         self.make_room(run.len());
@@ -190,6 +215,36 @@ fn unicode_escape(raw: &[u8]) -> (char, usize) {
         return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
     }
     (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+}
+
+/// What the escapes read so far take off a string, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shrinkage {
+    pub(super) bytes: u32,
+    /// Offset behind the last escape, if that was the first half of a surrogate pair.
+    half: usize,
+}
+
+impl Shrinkage {
+    pub(super) const NONE: Self = Self { bytes: 0, half: usize::MAX };
+
+    /// `\n` and the like: two bytes become one.
+    pub(super) fn short(&mut self) {
+        self.bytes += 1;
+    }
+
+    /// `\uXXXX` at offset `at` of the body. A lone surrogate reads as U+FFFD.
+    pub(super) fn unicode(&mut self, at: usize, code: u32) {
+        let completes = self.half == at && (0xdc00..0xe000).contains(&code);
+        self.half = if (0xd800..0xdc00).contains(&code) { at + 6 } else { usize::MAX };
+        // Of six bytes; the second half of a pair adds one to the three that its first half counted as.
+        self.bytes += match code {
+            _ if completes => 5,
+            0..0x80 => 5,
+            0x80..0x800 => 4,
+            _ => 3,
+        };
+    }
 }
 
 pub(super) fn hex4(digits: Option<&[u8]>) -> Option<u32> {
@@ -284,6 +339,12 @@ pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::Cursor;
+
+    /// The string that stands in quotes.
+    fn inner(quoted: &[u8]) -> JsonStr {
+        Cursor::new(quoted).string().unwrap()
+    }
 
     #[test]
     fn plain_len_agrees_with_a_byte_loop() {
@@ -309,7 +370,7 @@ mod tests {
             let mut out = Vec::new();
             push_json_string(&mut out, text);
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
-            let inner = JsonStr { span: Span::new(1, out.len() - 1), escaped: true };
+            let inner = inner(&out);
             assert_eq!(inner.decode(&out), text);
         }
     }
@@ -325,9 +386,18 @@ mod tests {
                 raw.push_str(["\\n", "\\u00e9", "\\ud83d\\ude00", "\\\\", "é"][rng.usize(..5)]);
             }
             raw.push('"');
-            let text = JsonStr { span: Span::new(1, raw.len() - 1), escaped: true };
+            let text = inner(raw.as_bytes());
             text.chunks(raw.as_bytes(), &mut |chunk| assert!(!chunk.is_empty()));
-            assert_eq!(text.decode(raw.as_bytes()), serde_json::from_str::<String>(&raw).unwrap());
+            let decoded = text.decode(raw.as_bytes());
+            assert_eq!(decoded, serde_json::from_str::<String>(&raw).unwrap());
+            assert_eq!(text.decoded_len(), decoded.len());
+            let (enough, mut begin) = (rng.usize(..decoded.len().max(1)), Vec::new());
+            text.chunks_while(raw.as_bytes(), &mut |chunk| {
+                assert!(begin.len() <= enough);
+                begin.extend_from_slice(chunk);
+                begin.len() <= enough
+            });
+            assert!(decoded.as_bytes().starts_with(&begin) && (begin.len() > enough || begin.len() == decoded.len()));
         }
     }
 
@@ -341,8 +411,10 @@ mod tests {
             (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
             (r"\/\u0041", "/A"),
         ] {
-            let s = JsonStr { span: Span::new(0, raw.len()), escaped: true };
-            assert_eq!(s.decode(raw.as_bytes()), want, "{raw}");
+            let quoted = format!("\"{raw}\"");
+            let s = inner(quoted.as_bytes());
+            assert_eq!(s.decode(quoted.as_bytes()), want, "{raw}");
+            assert_eq!(s.decoded_len(), want.len(), "{raw}");
         }
     }
 }

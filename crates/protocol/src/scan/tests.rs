@@ -60,7 +60,9 @@ fn prompt_order_does_not_depend_on_key_order() {
     assert_eq!((out.tools(), out.messages(), out.prompts()), (2, 3, 1));
     assert!(matches!(out.segments()[0], Segment::Json(_)));
     assert!(
-        out.segments().iter().any(|s| matches!(s, Segment::Media { kind: MediaKind::Image, reference } if reference.escaped))
+        out.segments()
+            .iter()
+            .any(|s| matches!(s, Segment::Media { kind: MediaKind::Image, reference } if reference.is_escaped()))
     );
 }
 

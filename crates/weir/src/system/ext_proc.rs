@@ -38,8 +38,8 @@ impl Front {
         let live = Arc::new(ArcSwap::from_pointee(live_of(config, live)));
         let known = Arc::clone(&live);
         // It is wired once every pool's source of endpoints was read; how many of them are ready is told to clients, not to Envoy:
-        // an Envoy that finds no healthy picker can only answer 500.
-        let health = Health::new(move || !known.load().router.pools().is_empty());
+        // an Envoy that finds no healthy picker can only answer 500. A pool that no parser reads is a mistake, and not to be missed.
+        let health = Health::new(move || known.load().router.reads_every_pool());
         let server = ExtProc::new(Arc::clone(&live), health, Limits::new(&config.ext_proc), registry);
         Ok(Self {
             live,

@@ -66,6 +66,10 @@ struct HasMedia(bool);
 impl PromptSink for HasMedia {
     fn bytes(&mut self, _: &[u8]) {}
 
+    fn wants_bytes(&self) -> bool {
+        false
+    }
+
     fn align(&mut self) {}
 
     fn repeat(&mut self, _: u32, _: u32) {}

@@ -89,6 +89,10 @@ struct Media<'a>(&'a mut Vec<MediaItem>);
 impl PromptSink for Media<'_> {
     fn bytes(&mut self, _: &[u8]) {}
 
+    fn wants_bytes(&self) -> bool {
+        false
+    }
+
     fn align(&mut self) {}
 
     fn repeat(&mut self, _: u32, _: u32) {}

@@ -1,9 +1,11 @@
 //! Answers as protobuf messages.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, HeaderValue};
 use prost_types::{Struct, Value, value::Kind};
 use weir_api::headers::{DESTINATION_ENDPOINT, DESTINATION_ENDPOINT_SCORES, LB_NAMESPACE};
-use weir_protocol_extproc::{Answer, BodyAnswer, Destination, Immediate, Mutation};
+use weir_protocol_extproc::{Answer, BodyAnswer, Destination, Immediate, Mutation, Number};
 
 use crate::proto::envoy::{
     config::core::v3::{HeaderValue as Field, HeaderValueOption, header_value_option::HeaderAppendAction},
@@ -18,6 +20,9 @@ use crate::proto::envoy::{
 pub(crate) fn response(answer: Answer) -> ProcessingResponse {
     let mut metadata = None;
     let response = match answer {
+        Answer::Last(answer, numbers) => {
+            return ProcessingResponse { dynamic_metadata: Some(reported(numbers)), ..response(*answer) };
+        }
         Answer::RequestHeaders(mutation) => Response::RequestHeaders(headers(*mutation, &mut metadata)),
         Answer::ResponseHeaders(mutation) => Response::ResponseHeaders(headers(*mutation, &mut metadata)),
         Answer::RequestBody(answer) => Response::RequestBody(body(answer, &mut metadata)),
@@ -79,10 +84,24 @@ fn options(set: Vec<(HeaderName, HeaderValue)>) -> Vec<HeaderValueOption> {
     options
 }
 
+fn nested(fields: Struct) -> Value {
+    Value { kind: Some(Kind::StructValue(fields)) }
+}
+
+fn number(number: f64) -> Value {
+    Value { kind: Some(Kind::NumberValue(number)) }
+}
+
+fn reported(numbers: Vec<Number>) -> Struct {
+    let mut namespaces: BTreeMap<String, Struct> = BTreeMap::new();
+    for one in numbers {
+        namespaces.entry(one.namespace.to_string()).or_default().fields.insert(one.name.to_string(), number(one.value as f64));
+    }
+    Struct { fields: namespaces.into_iter().map(|(namespace, fields)| (namespace, nested(fields))).collect() }
+}
+
 fn load_balancer(destination: Destination) -> Struct {
     let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
-    let nested = |fields: Struct| Value { kind: Some(Kind::StructValue(fields)) };
-    let number = |number: f64| Value { kind: Some(Kind::NumberValue(number)) };
     let mut inner = Struct::default();
     inner.fields.insert(DESTINATION_ENDPOINT.to_owned(), text(destination.endpoints));
     if !destination.scores.is_empty() {

@@ -52,6 +52,22 @@ async fn health_is_told_by_name() {
 }
 
 #[tokio::test]
+async fn a_pool_that_no_parser_reads_is_not_ready() {
+    let plugins = "plugins: [{type: vllmgrpc-parser}]\nrequestHandler: {parsers: [{pluginRef: vllmgrpc-parser}]}";
+    for (plugins, protocol, want) in [
+        ("plugins: []", "", SERVING),
+        ("plugins: []", "http", SERVING),
+        (plugins, "kubernetes.io/h2c", SERVING),
+        (plugins, "http", NOT_SERVING),
+    ] {
+        let rig = Rig::new(Wanted { plugins, ..Wanted::default() }).await;
+        rig.pool.set_app_protocol(protocol);
+        let proxy = rig.proxy().await;
+        assert_eq!((proxy.check("readiness").await, proxy.check("liveness").await), (want, SERVING), "{plugins} {protocol}");
+    }
+}
+
+#[tokio::test]
 async fn the_end_comes_in_order() {
     let end = Shutdown { lame_duck: Duration::from_secs(30), drain: Duration::from_secs(30) };
     let mut rig = Rig::new(Wanted { end, ..Wanted::default() }).await;

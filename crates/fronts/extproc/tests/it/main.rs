@@ -5,3 +5,4 @@
 mod lifecycle;
 mod streams;
 mod support;
+mod usage;

@@ -2,7 +2,11 @@
 
 mod client;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -12,7 +16,7 @@ use weir_api::EndpointPickerConfig;
 use weir_extproc::{ExtProc, Health, Limits, Listener, Live, Serves, Settings, Shutdown};
 use weir_plan::{CompileOptions, compile};
 use weir_pool::{BreakerConfig, Endpoint, EndpointSpec, EndpointUrl, Pool};
-use weir_router::{Clock, DecisionLog, DecisionLogConfig, PoolRuntime, Router, RouterMetrics, Shared};
+use weir_router::{Clock, DecisionLog, DecisionLogConfig, LlmDCollector, PoolRuntime, Router, RouterMetrics, Shared};
 
 pub use self::client::{Call, Proxy, body, fields, headers};
 
@@ -56,8 +60,19 @@ impl Rig {
         let pool = pool_of(wanted.endpoints);
         let router = router_over(&pool, wanted.plugins, &mut registry);
         let breakers = vec![BreakerConfig { consecutive_failures: 1, ..BreakerConfig::default() }];
+        registry.register_collector(Box::new(LlmDCollector::new(
+            Arc::clone(router.shared()),
+            Arc::new({
+                let router = Arc::clone(&router);
+                move || Arc::clone(&router)
+            }),
+            Arc::new(AtomicBool::new(false)),
+        )));
         let live = Live { router: Arc::clone(&router), breakers, settings: wanted.settings };
-        let health = Health::new(|| true);
+        let health = Health::new({
+            let router = Arc::clone(&router);
+            move || router.reads_every_pool()
+        });
         let server = ExtProc::new(Arc::new(ArcSwap::from_pointee(live)), health, wanted.limits, &mut registry);
         let bind = async |tls, serves| Listener { socket: TcpListener::bind("127.0.0.1:0").await.unwrap(), tls, serves };
         let listeners = vec![bind(wanted.tls, Serves::Both).await, bind(None, Serves::Health).await];
@@ -92,6 +107,17 @@ impl Rig {
         encode(&mut page, &self.registry).unwrap();
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
+    }
+}
+
+impl Rig {
+    /// The sum of a family's samples.
+    pub fn sum(&self, name: &str) -> f64 {
+        let mut page = String::new();
+        encode(&mut page, &self.registry).unwrap();
+        let of = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let samples = page.lines().filter(|line| of(line));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 }
 

@@ -10,7 +10,7 @@ fn recorded_exchanges_are_answered_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../testdata/extproc");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    assert!(files.len() >= 26, "{}", files.len());
+    assert!(files.len() >= 28, "{}", files.len());
     for path in files {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(replay(&text), text, "{}", path.display());
@@ -63,6 +63,10 @@ fn happen(exchange: &mut Exchange, event: &str) {
     let words: Vec<_> = event.split(' ').collect();
     let eos = words.contains(&"eos=1");
     let body = || Bytes::from(vec![b'x'; words[1].parse().unwrap()]);
+    if let Some(value) = words.iter().find_map(|word| word.strip_prefix("cost=")) {
+        let value = value.parse().unwrap();
+        exchange.report(vec![Number { namespace: "envoy.lb".into(), name: "cost".into(), value }]);
+    }
     match words[0] {
         "request_headers" => {
             let headers = headers(&words);
@@ -105,6 +109,11 @@ fn shown(exchange: &mut Exchange, output: Output, verdict: &str) -> String {
         Output::Answer(Answer::RequestTrailers) => "request_trailers".into(),
         Output::Answer(Answer::ResponseTrailers) => "response_trailers".into(),
         Output::Answer(Answer::Immediate(answer)) => format!("immediate {}", answer.status),
+        Output::Answer(Answer::Last(last, numbers)) => {
+            let last = shown(exchange, Output::Answer(*last), verdict);
+            let number = |one: &Number| format!(" {}/{}={}", one.namespace, one.name, one.value);
+            format!("{last} metadata{}", numbers.iter().map(number).collect::<String>())
+        }
         Output::Route => {
             let shown = exchange.request().body.map_or("-".into(), |body| body.len().to_string());
             let mut decision = Decision { destination: "10.0.0.1:8000".into(), ..Decision::default() };

@@ -96,6 +96,12 @@ impl Exchange {
 
     fn end_response(&mut self) {
         self.response = ResponseSide::Over;
+        if !self.numbers.is_empty()
+            && let Some(Output::Answer(last)) = self.outputs.pop_back()
+        {
+            let numbers = std::mem::take(&mut self.numbers);
+            self.answer(Answer::Last(Box::new(last), numbers));
+        }
         self.finish(Completion::Complete);
     }
 }

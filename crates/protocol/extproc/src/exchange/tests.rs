@@ -20,6 +20,8 @@ struct Seen {
     kinds: Vec<&'static str>,
     routed: Vec<Option<Vec<u8>>>,
     done: Vec<Completion>,
+    /// What was said with the last answer to the response.
+    numbers: Vec<Number>,
 }
 
 /// A piece that was sent and waits for its answer, in modes that answer each.
@@ -76,6 +78,10 @@ impl Rig {
             Answer::RequestTrailers => "request trailers",
             Answer::ResponseTrailers => "response trailers",
             Answer::Immediate(_) => "immediate",
+            Answer::Last(last, numbers) => {
+                seen.numbers.extend(numbers);
+                return self.note(*last);
+            }
         };
         if seen.kinds.last() != Some(&kind) || !kind.ends_with("body") {
             seen.kinds.push(kind);
@@ -149,6 +155,10 @@ fn messages(body: &[u8], mode: BodyMode, ending: Ending, rng: &mut Rng) -> Vec<(
     messages
 }
 
+fn cost() -> Number {
+    Number { namespace: "envoy.lb".into(), name: "cost".into(), value: 7 }
+}
+
 fn request_head() -> Headers {
     let mut headers = Headers::default();
     headers.push(b":path", "/v1/completions".into());
@@ -189,6 +199,7 @@ fn play(case: &Case, rng: &mut Rng) -> Seen {
         rig.exchange.request_trailers().unwrap();
         rig.drain();
     }
+    rig.exchange.report(vec![cost()]);
     rig.exchange.response_headers(false, Vec::new()).unwrap();
     for (body, end) in messages(&case.answer, case.modes.response, case.answer_ending, rng) {
         rig.response.push_back(body.to_vec());
@@ -248,6 +259,8 @@ fn every_cut_of_a_request_gives_the_same_answer() {
         if modes.response != BodyMode::None {
             assert_eq!(first.response, case.answer);
         }
+        let shows_end = modes.response != BodyMode::None || answer_ending == Ending::Trailers;
+        assert_eq!(first.numbers, if shows_end { vec![cost()] } else { Vec::new() }, "{modes:?} {answer_ending:?}");
         if modes.request == BodyMode::FullDuplex {
             assert_eq!(first.request_ended, u32::from(ending != Ending::Trailers));
         }

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use weir_api::headers::{VIDEO_DURATION_SECONDS, VIDEO_FPS, VIDEO_RESOLUTION};
 use weir_plan::{PromptSink, PromptStream, RequestView};
-use weir_protocol::{JsonStr, MediaKind, Piece, TokenIds};
+use weir_protocol::{JsonStr, MediaKind, Piece, Segment, TokenIds};
 use xxhash_rust::xxh64::Xxh64;
 
 use super::{
@@ -85,14 +85,35 @@ impl Estimate {
 impl PromptStream for Estimate {
     fn stream(&self, request: &RequestView<'_>, sink: &mut dyn PromptSink) -> bool {
         let Some(scanned) = request.scanned else { return false };
-        scanned.pieces(request.body, &mut |piece| match piece {
-            Piece::Bytes(bytes) => sink.bytes(bytes),
-            Piece::Media { kind, reference } => self.media(kind, reference, request, sink),
-            Piece::TokenIds(ids) => token_ids(ids, sink),
-            Piece::PromptBreak => sink.next_prompt(),
-            _ => {}
-        });
+        for segment in scanned.segments() {
+            if let Segment::Text(string) = segment {
+                text(*string, request.body, sink);
+                continue;
+            }
+            segment.pieces(request.body, &mut |piece| match piece {
+                Piece::Bytes(bytes) => sink.bytes(bytes),
+                Piece::Media { kind, reference } => self.media(kind, reference, request, sink),
+                Piece::TokenIds(ids) => token_ids(ids, sink),
+                Piece::PromptBreak => sink.next_prompt(),
+                _ => {}
+            });
+        }
         true
+    }
+}
+
+/// Text is decoded as long as somebody looks at it.
+fn text(string: JsonStr, body: &[u8], sink: &mut dyn PromptSink) {
+    let mut left = string.decoded_len();
+    if sink.wants_bytes() {
+        string.chunks_while(body, &mut |chunk| {
+            sink.bytes(chunk);
+            left = left.saturating_sub(chunk.len());
+            sink.wants_bytes()
+        });
+    }
+    if left > 0 {
+        sink.skip(left as u64);
     }
 }
 
@@ -100,6 +121,10 @@ fn token_ids(mut ids: TokenIds<'_>, sink: &mut dyn PromptSink) {
     sink.align();
     let mut buffer = [0; 256];
     loop {
+        if !sink.wants_bytes() {
+            sink.skip(4 * ids.left() as u64);
+            return;
+        }
         let mut used = 0;
         for (place, id) in buffer.chunks_exact_mut(4).zip(&mut ids) {
             place.copy_from_slice(&id.to_le_bytes());

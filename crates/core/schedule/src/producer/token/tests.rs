@@ -1,8 +1,13 @@
 use weir_plan::{PromptSink, PromptStream};
+use weir_prefix::BlockHasher;
 use weir_protocol::Api;
 use xxhash_rust::xxh64::xxh64;
 
-use super::{estimate::Estimate, params::EstimateParams};
+use super::{
+    super::{Counting, Hashing},
+    estimate::Estimate,
+    params::EstimateParams,
+};
 use crate::testing::{Fixture, compile, refused};
 
 const KIND: &str = "token-producer";
@@ -40,8 +45,21 @@ fn tokens_with(params: &str, fixture: &Fixture) -> Vec<Vec<u32>> {
     let params: EstimateParams = serde_json::from_str(params).unwrap();
     params.check().unwrap();
     let mut collect = Collect::default();
-    assert!(Estimate::new(&params).stream(&fixture.request(), &mut collect));
+    let estimate = Estimate::new(&params);
+    assert!(estimate.stream(&fixture.request(), &mut collect));
     collect.next_prompt();
+    // Who looks at the beginning, or at nothing, is told the same number of tokens.
+    let mut counting = Counting::default();
+    estimate.stream(&fixture.request(), &mut counting);
+    let tokens: u64 = collect.prompts.iter().map(|prompt| prompt.len() as u64).sum();
+    assert_eq!(counting.tokens(), tokens);
+    for blocks in [0, 1, 3] {
+        let mut hasher = BlockHasher::default();
+        hasher.start(2, blocks);
+        estimate.stream(&fixture.request(), &mut Hashing(&mut hasher));
+        hasher.finish();
+        assert_eq!(hasher.tokens(), tokens);
+    }
     collect.prompts
 }
 
