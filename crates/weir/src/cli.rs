@@ -1,8 +1,12 @@
 //! The command line, as its users read it.
 
+mod kv;
+
 use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::kv::{Kv, KvCommand, ReplayTrace};
 
 /// A router for fleets of model servers: each request goes to the endpoint that already holds its prefix in KV cache and has
 /// the shortest queue.
@@ -44,6 +48,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Show which model a request would get by the model rewrites, and which priority by the objectives.
     Rewrite(Rewrite),
+    /// Look into KV caches, and compare policies that route by them.
+    Kv(Kv),
     /// Print the JSON Schema of the configuration file.
     Schema(Schema),
     /// Print the Kubernetes definitions (CRDs) of pools, objectives and rewrites.

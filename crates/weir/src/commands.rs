@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod crds;
 pub(crate) mod document;
 pub(crate) mod explain;
+pub(crate) mod kv;
 pub(crate) mod plugins;
 pub(crate) mod rewrite;
 pub(crate) mod serve;

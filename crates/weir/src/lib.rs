@@ -50,6 +50,7 @@ pub fn run(extra_plugins: impl FnOnce(&mut Registry)) -> ExitCode {
     let result = match cli.command {
         Command::Schema(arguments) => commands::schema(&arguments, &registry),
         Command::Rewrite(arguments) => commands::rewrite::run(&arguments),
+        Command::Kv(arguments) => commands::kv::run(arguments),
         Command::Crds(arguments) => commands::crds::run(&arguments),
         Command::Completions(arguments) => commands::completions(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments, &registry),

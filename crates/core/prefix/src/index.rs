@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     holders::{Holders, place},
     identity::HashTable,
-    lru::Lru,
+    lru::BlockLru,
 };
 
 /// Remembers the blocks that were sent to each holder and answers how many leading blocks of a prompt each one has.
@@ -39,7 +39,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Own {
     /// By slot; `None`: the slot is free.
-    holders: Vec<Option<Lru>>,
+    holders: Vec<Option<BlockLru>>,
     /// All holders' blocks together.
     pairs: usize,
     changes: Vec<Change>,
@@ -225,7 +225,7 @@ impl ApproxIndex {
 
     fn used_bytes(&self, pairs: usize) -> usize {
         let shared = self.shared.read();
-        shared.blocks.len() * BLOCK_BYTES + shared.outside_bytes + pairs * Lru::BLOCK_BYTES
+        shared.blocks.len() * BLOCK_BYTES + shared.outside_bytes + pairs * BlockLru::BLOCK_BYTES
     }
 
     /// The slot of a holder, which gets one if it has none.
@@ -238,7 +238,7 @@ impl ApproxIndex {
         if free == own.holders.len() {
             own.holders.push(None);
         }
-        own.holders[free] = Some(Lru::default());
+        own.holders[free] = Some(BlockLru::default());
         self.shared.write().slots.insert(holder, slot);
         Some(slot)
     }

@@ -1,4 +1,4 @@
-//! The blocks of one holder, by how recently they were used.
+//! Blocks by how recently they were used.
 
 use crate::identity::HashTable;
 
@@ -11,9 +11,9 @@ struct Node {
     older: u32,
 }
 
-/// A list in order of use with a table beside it. All operations O(1).
+/// Blocks by how recently they were used. All operations O(1).
 #[derive(Debug)]
-pub(crate) struct Lru {
+pub struct BlockLru {
     places: HashTable<u64, u32>,
     nodes: Vec<Node>,
     newest: u32,
@@ -22,22 +22,33 @@ pub(crate) struct Lru {
     free: u32,
 }
 
-impl Default for Lru {
+impl Default for BlockLru {
     fn default() -> Self {
         Self { places: HashTable::default(), nodes: Vec::new(), newest: NONE, oldest: NONE, free: NONE }
     }
 }
 
-impl Lru {
+impl BlockLru {
     /// Bytes that one block costs: its node, its place in the table, and the room that growing tables leave.
     pub(crate) const BLOCK_BYTES: usize = size_of::<Node>() + (size_of::<(u64, u32)>() + 1) * 3 / 2;
 
-    pub(crate) fn len(&self) -> usize {
+    /// Number of blocks.
+    pub fn len(&self) -> usize {
         self.places.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Whether a block is there.
+    pub fn contains(&self, hash: u64) -> bool {
+        self.places.contains_key(&hash)
+    }
+
     /// Makes a block the most recently used one. Returns whether it is new.
-    pub(crate) fn touch(&mut self, hash: u64) -> bool {
+    pub fn touch(&mut self, hash: u64) -> bool {
         if let Some(&place) = self.places.get(&hash) {
             if self.newest != place {
                 self.unlink(place);
@@ -61,7 +72,7 @@ impl Lru {
     }
 
     /// Forgets the least recently used block.
-    pub(crate) fn pop_oldest(&mut self) -> Option<u64> {
+    pub fn pop_oldest(&mut self) -> Option<u64> {
         let place = self.oldest;
         let hash = self.nodes.get(place as usize)?.hash;
         self.unlink(place);

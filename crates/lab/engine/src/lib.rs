@@ -11,6 +11,8 @@
 //! Cost: O(running) a batched step, O(log running) a token of the independent model, O(blocks) an admission; no allocation per
 //! token. Memory follows the blocks really touched, not the configured capacity.
 //!
+//! [`replay`] is simpler still: servers that are nothing but caches, to compare routing policies on traces.
+//!
 //! Not here: tokenization, texts, names of models and adapters, HTTP, metrics exposition, cache events.
 #![deny(missing_docs)]
 
@@ -20,6 +22,7 @@ mod engine;
 mod kv;
 mod latency;
 mod lora;
+mod replay;
 mod request;
 
 pub use self::{
@@ -28,5 +31,6 @@ pub use self::{
     engine::{Engine, Stats},
     kv::{BlockId, KvCache, NoCapacity},
     latency::{Calculator, Delays, LatencyModel, Spread, StepModel, load_factor},
+    replay::{Policy, Replayed, replay},
     request::{AdapterId, Event, Micros, Refused, Request, RequestId, Timings},
 };

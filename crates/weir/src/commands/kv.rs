@@ -1,0 +1,14 @@
+//! `weir kv`: what is in KV caches.
+
+mod replay_trace;
+
+use crate::{
+    cli::{Kv, KvCommand},
+    failure::Failure,
+};
+
+pub(crate) fn run(arguments: Kv) -> Result<String, Failure> {
+    match arguments.command {
+        KvCommand::ReplayTrace(arguments) => replay_trace::run(&arguments),
+    }
+}
