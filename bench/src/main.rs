@@ -4,11 +4,12 @@
 //! that a run needs nothing but this and the router under test. The orchestrators spawn the
 //! other parts as processes, pinned with `taskset`: one core for the proxy, one for the rest.
 //!
-//! Not here: Kubernetes, TLS, HTTP/2, accuracy of the simulated model servers.
+//! Not here: TLS, HTTP/2, accuracy of the simulated model servers.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program: its tables and progress are its output")]
 
 mod backend;
 mod bodies;
+mod cluster;
 mod epp;
 mod facts;
 mod floor;
@@ -42,6 +43,8 @@ enum Command {
     Idle(idle::Args),
     /// Prefix-aware routing against random routing on a simulated fleet.
     Prefix(prefix::Args),
+    /// Time and memory to know a cluster of 10,000 pods in 100 pools.
+    Cluster(cluster::Args),
     /// Picking behind Envoy, at the points of llm-d's published study.
     Epp(epp::Args),
     /// Plays Envoy towards a picker; prints one line of JSON (a part of the above).
@@ -65,6 +68,7 @@ fn main() -> Result<()> {
         Command::Overhead(args) => runtime.block_on(overhead::run(&args)),
         Command::Idle(args) => runtime.block_on(idle::run(&args)),
         Command::Prefix(args) => runtime.block_on(prefix::run(&args)),
+        Command::Cluster(args) => runtime.block_on(cluster::run(&args)),
         Command::Epp(args) => runtime.block_on(epp::run(&args)),
         Command::Streams(args) => runtime.block_on(epp::streams::run(&args)),
         Command::Backend(args) => runtime.block_on(backend::run(&args)),

@@ -87,7 +87,6 @@ def test_what_kserve_starts(picker: Callable[..., Picker], tmp_path: pathlib.Pat
         assert one.get("/debug/state")["pools"][0]["name"] == "llama-inference-pool"
         process.eventually("the page is read", lambda: one.endpoints()[0]["metricsAgeMs"] is not None)
         assert '"level":"WARN"' in one.text("err") and "--model-server-metrics-scheme was removed" in one.text("err")
-        assert "accepted without effect: --pool-namespace (without Kubernetes)" in one.text("err")
         before = ssl.get_server_certificate(("127.0.0.1", one.port))
         process.certificate(tmp_path, "second")
         process.eventually("the new certificate is served", lambda: ssl.get_server_certificate(("127.0.0.1", one.port)) != before)

@@ -139,7 +139,8 @@ impl FromStr for Host {
 }
 
 /// How an endpoint is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Scheme {
     /// Cleartext.
     Http,

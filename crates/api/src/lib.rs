@@ -29,6 +29,7 @@ mod params;
 mod quantity;
 mod reason;
 mod router;
+mod selector;
 mod spanned;
 pub mod yaml;
 
@@ -52,9 +53,10 @@ pub use self::{
     reason::{Outcome, Reason, Retry, UnknownReason},
     router::{
         AppProtocol, Auth, CircuitBreaker, Cors, Destinations, EndpointFile, Endpoints, ErrorFormat, Explain, Exposition,
-        ExtProc, Gateway, Https, Limits, Listen, LoadError, Loaded, Log, LogFormat, LogLevel, MetricsSpec, ObjectsFile, PoolSpec,
-        PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RetryPolicy, RouterConfig, Scheduling, StaticEndpoint, Timeouts, TlsVersion,
-        schema,
+        ExtProc, Gateway, Https, KubernetesEndpoints, LeaderElection, Limits, Listen, LoadError, Loaded, Log, LogFormat,
+        LogLevel, MetricsSpec, ObjectsFile, PoolSpec, PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RetryPolicy, RouterConfig,
+        Scheduling, StaticEndpoint, Timeouts, TlsVersion, schema,
     },
+    selector::{SelectorError, check_selector},
     spanned::Spanned,
 };

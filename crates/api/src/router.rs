@@ -8,6 +8,8 @@ use crate::{GoDuration, ListenAddr, Objects, Quantity, Spanned};
 mod check;
 mod ext_proc;
 mod gateway;
+mod kubernetes;
+mod leader;
 mod load;
 mod pool;
 #[cfg(test)]
@@ -18,6 +20,8 @@ use std::path::PathBuf;
 pub use self::{
     ext_proc::{Destinations, ErrorFormat, ExtProc, TlsVersion},
     gateway::{CircuitBreaker, Cors, Gateway, Limits, RetryPolicy, Timeouts},
+    kubernetes::KubernetesEndpoints,
+    leader::LeaderElection,
     load::{LoadError, Loaded, schema},
     pool::{AppProtocol, EndpointFile, Endpoints, MetricsSpec, PoolSpec, PoolTls, Scheduling, StaticEndpoint},
 };
@@ -55,6 +59,9 @@ pub struct RouterConfig {
     pub explain: Explain,
     /// How metrics are named.
     pub metrics: Exposition,
+    /// Whether one of several replicas leads, and the others stand by: only the leader is ready. Without it all are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leader_election: Option<LeaderElection>,
     /// How long running requests may take to end when the router stops. Default 30s.
     pub drain_timeout: GoDuration,
 }
@@ -73,6 +80,7 @@ impl Default for RouterConfig {
             log: Log::default(),
             explain: Explain::default(),
             metrics: Exposition::default(),
+            leader_election: None,
             drain_timeout: GoDuration::from_secs(30),
         }
     }

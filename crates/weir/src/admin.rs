@@ -13,9 +13,10 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use weir_kubernetes::WatchStatus;
 use weir_router::{Explained, Router};
 
-use crate::{reload::ReloadStatus, state};
+use crate::{reload::ReloadStatus, state, system::LeaderView};
 
 /// What the admin server shows.
 pub(crate) struct Admin {
@@ -25,6 +26,20 @@ pub(crate) struct Admin {
     pub(crate) reloads: Arc<ReloadStatus>,
     /// Cancelled when the process begins to drain.
     pub(crate) draining: CancellationToken,
+    /// What the Kubernetes cluster says, if pools are in one.
+    pub(crate) cluster: ClusterView,
+}
+
+/// Looks at the Kubernetes cluster.
+pub(crate) struct ClusterView {
+    /// What pools wait for.
+    pub(crate) waits_for: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Whether one pool with a ready endpoint is enough.
+    pub(crate) any_pool_suffices: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Every watch; `None` without a cluster.
+    pub(crate) watches: Box<dyn Fn() -> Option<Vec<WatchStatus>> + Send + Sync>,
+    /// Which replica leads, if one does.
+    pub(crate) leader: Option<LeaderView>,
 }
 
 const RECENT: usize = 100;
@@ -130,13 +145,31 @@ fn go_float(value: f64) -> String {
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let pools = (admin.router)().status();
     let draining = admin.draining.is_cancelled();
-    let ready = !draining && pools.iter().all(|pool| pool.ready > 0);
+    let waits_for = (admin.cluster.waits_for)();
+    let leads = admin.cluster.leader.as_ref().is_none_or(LeaderView::leads);
+    let mut served = pools.iter().map(|pool| pool.ready > 0);
+    let served =
+        !pools.is_empty() && if (admin.cluster.any_pool_suffices)() { served.any(|one| one) } else { served.all(|one| one) };
+    let ready = !draining && served && waits_for.is_empty() && leads;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": ready, "draining": draining, "pools": pools}))).into_response()
+    let mut body = json!({"ready": ready, "draining": draining, "pools": pools});
+    if let Some(watches) = (admin.cluster.watches)() {
+        // What fails does not make this process less ready: it goes on with what it knows.
+        let failing: Vec<&WatchStatus> = watches.iter().filter(|one| one.error.is_some()).collect();
+        body["kubernetes"] = json!({"waitsFor": waits_for, "failing": failing});
+    }
+    if let Some(leader) = &admin.cluster.leader {
+        body["leader"] = leader.describe();
+    }
+    (status, Json(body)).into_response()
 }
 
 async fn debug_state(State(admin): State<Arc<Admin>>) -> Json<Value> {
-    Json(state::describe(&(admin.router)(), &admin.reloads))
+    let mut described = state::describe(&(admin.router)(), &admin.reloads);
+    if let Some(watches) = (admin.cluster.watches)() {
+        described["kubernetes"] = json!({"waitsFor": (admin.cluster.waits_for)(), "watches": watches});
+    }
+    Json(described)
 }
 
 async fn debug_plan(State(admin): State<Arc<Admin>>) -> Json<Value> {

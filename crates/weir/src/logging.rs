@@ -53,5 +53,6 @@ pub(crate) fn init(level: &str, format: Format) -> Logging {
 }
 
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level))
+    // What the API server of a cluster says is told by whoever asked it, once.
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},kube_client=off")))
 }

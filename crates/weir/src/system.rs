@@ -1,10 +1,13 @@
 //! The running program: sources, router, gateway and admin server, wired as the configuration says, and wired again when it
 //! changes.
 
+mod election;
 mod ext_proc;
+mod kubernetes;
 mod objects;
 mod pools;
 mod settings;
+mod status;
 
 use std::{
     io::Write as _,
@@ -17,22 +20,26 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use weir_api::{AppProtocol, Endpoints, Loaded, PoolSpec, RouterConfig};
-use weir_discovery::{Discovery, FileWatch};
+use weir_api::{AppProtocol, Endpoints, Loaded, PoolSpec, RouterConfig, Sources};
+use weir_discovery::FileWatch;
 use weir_engine_metrics::Scraper;
 use weir_gateway::{Gateway, Listener, Live};
 use weir_plan::{CompileOptions, Registry};
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, LlmDCollector, PoolRuntime, Router, RouterMetrics, Shared};
 use weir_tls::{CertReloader, ServerTls, TlsError};
 
+pub(crate) use self::election::LeaderView;
 pub(crate) use self::settings::mappings;
 use self::{
+    election::Leading,
     ext_proc::{ExtProcPorts, Front},
-    pools::PoolInForce,
+    kubernetes::{Cluster, ClusterSync},
+    objects::Objects,
+    pools::{Following, PoolInForce},
 };
 use crate::{
     admin::{self, Admin},
@@ -109,6 +116,15 @@ pub(crate) struct System {
     opened: Mutex<Option<Opened>>,
     addresses: Addresses,
     in_force: Mutex<InForce>,
+    /// The cluster that some pool is in.
+    cluster: Arc<ArcSwapOption<Cluster>>,
+    /// A reload brought it.
+    cluster_came: tokio::sync::Notify,
+    sync: Arc<ArcSwap<ClusterSync>>,
+    objects: Objects,
+    /// Taken when it runs.
+    election: Mutex<Option<Leading>>,
+    leader: Option<LeaderView>,
     reloads: Arc<ReloadStatus>,
     metrics: Mutex<Option<MetricsRegistry>>,
     /// Whether metrics have llm-d's older names too.
@@ -120,6 +136,8 @@ pub(crate) struct System {
 
 struct InForce {
     config: RouterConfig,
+    /// The texts that the configuration's spans point into.
+    sources: Sources,
     pools: Vec<PoolInForce>,
 }
 
@@ -156,15 +174,19 @@ impl System {
             async move { scraper.run(stop).await }
         });
 
-        let prepared = pools::prepare(&config.pools, &[], &plugins, options, &loaded.sources)?;
+        let cluster = Cluster::connect(config, &stop, &tasks).await?;
+        let specs = cluster.as_ref().map_or_else(|| config.pools.clone(), |cluster| cluster.expand(&config.pools));
+        let prepared = pools::prepare(&specs, &[], &plugins, options, &loaded.sources)?;
         for one in &prepared {
             report_plan(one.spec(), &one.plan);
         }
         let mut pools = Vec::new();
         for one in prepared {
-            pools.push(one.start(&stop).await?);
+            pools.push(one.start(cluster.as_deref(), &stop).await?);
         }
-        let (live, scraped) = assemble(config, &pools, &shared)?;
+        let objects = Objects::default();
+        let (live, scraped) = assemble(config, &pools, &shared, &objects, cluster.as_deref())?;
+        let sync = Arc::new(ArcSwap::from_pointee(sync_of(config, &pools, cluster.as_deref())));
         let live = Arc::new(ArcSwap::from_pointee(live));
         scraper.set_pools(scraped);
         let certificates = match &config.listen.https {
@@ -172,7 +194,12 @@ impl System {
             Some(https) => Some(CertReloader::load(&https.cert_file.value, &https.key_file.value).map_err(https_failure)?),
         };
         let gateway = Gateway::new(Arc::clone(&live), &mut registry);
-        let ext_proc = Front::new(config, &live.load(), &mut registry)?;
+        let election = match (&config.leader_election, &cluster) {
+            (Some(election), Some(cluster)) => Some(Leading::start(cluster.client(), config, election)),
+            _ => None,
+        };
+        let leader = election.as_ref().map(Leading::view);
+        let ext_proc = Front::new(config, &live.load(), Arc::clone(&sync), leader.clone(), &mut registry)?;
         let router: Arc<dyn Fn() -> Arc<Router> + Send + Sync> = {
             let live = Arc::clone(&live);
             Arc::new(move || Arc::clone(&live.load().router))
@@ -189,6 +216,9 @@ impl System {
             logging: Arc::clone(&logging),
             legacy_names: Arc::clone(&legacy_names),
         }));
+        let cluster = Arc::new(ArcSwapOption::new(cluster));
+        registry
+            .register_collector(Box::new(kubernetes::WatchCollector { cluster: Arc::clone(&cluster), leader: leader.clone() }));
         let reloads = Arc::new(ReloadStatus::default());
         registry.register_collector(Box::new(state::ReloadCollector { reloads: Arc::clone(&reloads) }));
 
@@ -206,7 +236,13 @@ impl System {
             certificates,
             opened: Mutex::new(Some(opened)),
             addresses,
-            in_force: Mutex::new(InForce { config: loaded.config, pools }),
+            in_force: Mutex::new(InForce { config: loaded.config, sources: loaded.sources, pools }),
+            cluster,
+            cluster_came: tokio::sync::Notify::new(),
+            sync,
+            objects,
+            election: Mutex::new(election),
+            leader,
             reloads,
             metrics: Mutex::new(Some(registry)),
             legacy_names,
@@ -302,6 +338,7 @@ impl System {
                 router: Box::new(move || Arc::clone(&live.load().router)),
                 reloads: Arc::clone(&self.reloads),
                 draining: drain.clone(),
+                cluster: self.cluster_view(),
             });
             let stop = self.stop.clone();
             self.tasks.spawn(async move {
@@ -317,6 +354,18 @@ impl System {
                 this.router().refresh_models();
             }
         });
+        let this = Arc::clone(self);
+        self.tasks.spawn(async move { this.follow_cluster().await });
+        let this = Arc::clone(self);
+        self.tasks.spawn(async move { this.report_status().await });
+        if let Some(election) = self.election.lock().await.take() {
+            // The next leader should not wait for this one's last requests.
+            let drain = drain.clone();
+            self.tasks.spawn(async move {
+                drain.cancelled().await;
+                election.stop().await;
+            });
+        }
         let live = Arc::clone(&self.live);
         self.tasks.spawn(status_line::run(move || Arc::clone(&live.load().router), drain.clone()));
         if matches!(self.origin, Origin::Files { .. }) {
@@ -387,9 +436,23 @@ impl System {
             .await
             .map_err(|error| Failure::new(format!("reading the configuration: {error}")))??;
         warn_of(&loaded);
-        let config = loaded.config;
+        let Loaded { config, sources, .. } = loaded;
         let mut in_force = self.in_force.lock().await;
-        let prepared = pools::prepare(&config.pools, &in_force.pools, &self.plugins, self.options, &loaded.sources)?;
+        Box::pin(self.apply(config, sources, &mut in_force)).await?;
+        if sets_level {
+            self.logging.set_level(in_force.config.log.level.as_str());
+        }
+        Ok(())
+    }
+
+    /// Puts a configuration into force, or nothing of it.
+    async fn apply(&self, config: RouterConfig, sources: Sources, in_force: &mut InForce) -> Result<(), Failure> {
+        let cluster = match self.cluster.load_full() {
+            Some(cluster) => Some(cluster),
+            None => Cluster::connect(&config, &self.stop, &self.tasks).await?,
+        };
+        let specs = cluster.as_ref().map_or_else(|| config.pools.clone(), |cluster| cluster.expand(&config.pools));
+        let prepared = pools::prepare(&specs, &in_force.pools, &self.plugins, self.options, &sources)?;
         // Keys and certificates are read before anything changes.
         for one in &prepared {
             settings::towards(one.spec(), &one.plan, weir_gateway::breaker(&config.gateway.circuit_breaker))?;
@@ -408,12 +471,12 @@ impl System {
             let before = place.map(|place| old.swap_remove(place));
             match before {
                 Some(before) if before.source == one.source() => {
-                    pools.push(one.keep(before.discovery));
+                    pools.push(one.keep(before.following));
                 }
-                before => match one.start(&self.stop).await {
+                before => match one.start(cluster.as_deref(), &self.stop).await {
                     Ok(started) => {
                         if let Some(before) = before {
-                            before.discovery.stop().await;
+                            before.following.stop().await;
                         }
                         pools.push(started);
                     }
@@ -430,21 +493,25 @@ impl System {
             in_force.pools = pools;
             return Err(failure);
         }
-        let (live, scraped) = assemble(&config, &pools, &self.shared)?;
+        let (live, scraped) = assemble(&config, &pools, &self.shared, &self.objects, cluster.as_deref())?;
         self.ext_proc.store(&config, &live);
         self.live.store(Arc::new(live));
         self.scraper.set_pools(scraped);
+        self.sync.store(Arc::new(sync_of(&config, &pools, cluster.as_deref())));
+        self.cluster.store(cluster);
+        self.cluster_came.notify_one();
         self.legacy_names.store(config.metrics.legacy_names, Relaxed);
-        if sets_level {
-            self.logging.set_level(config.log.level.as_str());
-        }
         if config.listen != in_force.config.listen {
             tracing::warn!("listen has changed; that takes effect at the next start");
         }
-        for gone in old {
-            retire(gone.pool.as_ref(), gone.discovery).await;
+        if config.leader_election != in_force.config.leader_election {
+            tracing::warn!("leaderElection has changed; that takes effect at the next start");
         }
-        *in_force = InForce { config, pools };
+        for gone in old {
+            retire(gone.pool.as_ref(), gone.following).await;
+        }
+        self.objects.retain(|name| pools.iter().any(|one| one.spec.name.as_str() == name));
+        *in_force = InForce { config, sources, pools };
         Ok(())
     }
 }
@@ -454,14 +521,23 @@ fn https_failure(error: TlsError) -> Failure {
 }
 
 /// A pool that the configuration no longer lists: its endpoints drain.
-async fn retire(pool: &weir_pool::Pool, discovery: Discovery) {
-    discovery.stop().await;
+async fn retire(pool: &weir_pool::Pool, following: Following) {
+    following.stop().await;
     pool.reconcile(&[]);
 }
 
 type Scraped = Vec<(Arc<weir_pool::Pool>, weir_engine_metrics::ScrapeOptions)>;
 
-fn assemble(config: &RouterConfig, pools: &[PoolInForce], shared: &Arc<Shared>) -> Result<(Live, Scraped), Failure> {
+fn assemble(
+    config: &RouterConfig,
+    pools: &[PoolInForce],
+    shared: &Arc<Shared>,
+    objects: &Objects,
+    cluster: Option<&Cluster>,
+) -> Result<(Live, Scraped), Failure> {
+    if let Some(cluster) = cluster {
+        cluster.follow_objects(pools.iter().map(|one| &one.spec));
+    }
     let breaker = weir_gateway::breaker(&config.gateway.circuit_breaker);
     let mut runtimes = Vec::with_capacity(pools.len());
     let mut upstreams = Vec::with_capacity(pools.len());
@@ -470,19 +546,27 @@ fn assemble(config: &RouterConfig, pools: &[PoolInForce], shared: &Arc<Shared>) 
         let towards = settings::towards(&one.spec, &one.plan, breaker)?;
         let models = one.spec.models.iter().map(|model| model.value.clone()).collect();
         let (pool, plan) = (Arc::clone(&one.pool), Arc::clone(&one.plan));
-        let protocol = one.spec.app_protocol.map_or("", AppProtocol::as_str);
-        if !plan.parsers.claims_protocol(protocol) {
-            tracing::warn!(pool = pool.name(), protocol, "no parser of the pool reads its appProtocol: health checks fail");
+        let of_cluster = one.spec.endpoints.kubernetes.as_ref().is_some_and(|one| one.pool.is_some());
+        // An InferencePool says it itself.
+        if !of_cluster {
+            let protocol = one.spec.app_protocol.map_or("", AppProtocol::as_str);
+            if !plan.parsers.claims_protocol(protocol) {
+                tracing::warn!(pool = pool.name(), protocol, "no parser of the pool reads its appProtocol: health checks fail");
+            }
+            pool.set_app_protocol(protocol);
         }
-        pool.set_app_protocol(protocol);
         let runtime = PoolRuntime::new(pool, plan, models, towards.stale_after, shared);
-        runtime.objects.set(objects::of_pool(config, one.spec.name.as_str()));
+        runtime.objects.set(objects.of_pool(config, &one.spec, cluster).0);
         runtimes.push(runtime);
         upstreams.push(towards.upstream);
         scraped.push((Arc::clone(&one.pool), towards.scrape));
     }
     let router = Arc::new(Router::new(runtimes, Arc::clone(shared)));
     Ok((Live { router, upstreams, settings: settings::gateway(config)? }, scraped))
+}
+
+fn sync_of(config: &RouterConfig, pools: &[PoolInForce], cluster: Option<&Cluster>) -> ClusterSync {
+    ClusterSync::new(config, pools.iter().filter_map(PoolInForce::sync).collect(), cluster)
 }
 
 fn warn_of(loaded: &Loaded) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{ExtProc, Gateway, Listen, MetricsSpec, PoolSpec, PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RouterConfig};
+use super::{Endpoints, ExtProc, Gateway, Listen, MetricsSpec, PoolSpec, PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RouterConfig};
 use crate::{
     Diagnostic, Diagnostics, GoDuration, ListenAddr, Span, Spanned,
     endpoints::{DEFAULT_NAMESPACE, Names},
@@ -46,6 +46,9 @@ impl RouterConfig {
         }
         check_gateway(&self.gateway, found);
         check_ext_proc(&self.ext_proc, found);
+        if let Some(election) = &self.leader_election {
+            election.check(found);
+        }
         if *self.explain.candidates == 0 {
             found.push(self.explain.candidates.error("the number of candidates must be above zero"));
         }
@@ -57,7 +60,7 @@ impl RouterConfig {
         for file in &self.objects {
             let ids = file.objects.objectives.iter().map(|one| ("objective", &one.id, &one.pool));
             for (kind, id, pool) in ids.chain(file.objects.rewrites.iter().map(|one| ("rewrite", &one.id, &one.pool))) {
-                if !self.pools.iter().any(|one| one.name.value == pool.name) {
+                if !self.pools.iter().any(|one| one.name.value == pool.name || one.is_template()) {
                     let message = format!("the {kind} `{}` is of the pool `{}`, which does not exist", id.name, pool.name);
                     let names = self.pools.iter().map(|one| one.name.as_str());
                     found.push(file.path.error(message).with_nearest(&pool.name, names));
@@ -118,23 +121,24 @@ fn check_name(pool: &PoolSpec, found: &mut Diagnostics) {
 fn check_endpoints(pool: &PoolSpec, node: &Node, path: &str, found: &mut Diagnostics) {
     let at = node.entry("endpoints").map_or(node.at, |e| e.key_at);
     let error = |message: &str| Diagnostic::error(at, format!("{path}.endpoints"), message);
-    let listed = match (&pool.endpoints.fixed, &pool.endpoints.file) {
-        (None, None) => {
-            found.push(error("the pool has no source of endpoints").with_help("set one of static and file"));
-            return;
+    let Endpoints { fixed, file, kubernetes } = &pool.endpoints;
+    let sources = usize::from(fixed.is_some()) + usize::from(file.is_some()) + usize::from(kubernetes.is_some());
+    match sources {
+        0 => found.push(error("the pool has no source of endpoints").with_help("set one of static, file and kubernetes")),
+        1 => {}
+        n => {
+            let message = format!("the pool has {n} sources of endpoints");
+            found.push(error(&message).with_help("keep one of static, file and kubernetes"));
         }
-        (Some(_), Some(_)) => {
-            found.push(error("the pool has two sources of endpoints").with_help("keep one of static and file"));
-            return;
-        }
-        (None, Some(file)) => {
-            if file.path.as_os_str().is_empty() {
-                found.push(file.path.error("the path cannot be empty"));
-            }
-            return;
-        }
-        (Some(listed), None) => listed,
-    };
+    }
+    if let Some(kubernetes) = kubernetes {
+        let at = node.get("endpoints").and_then(|node| node.entry("kubernetes")).map_or(at, |entry| entry.key_at);
+        kubernetes.check(pool, at, &format!("{path}.endpoints.kubernetes"), found);
+    }
+    if let Some(file) = file.as_ref().filter(|file| file.path.as_os_str().is_empty()) {
+        found.push(file.path.error("the path cannot be empty"));
+    }
+    let Some(listed) = fixed else { return };
     if listed.is_empty() {
         found.push(listed.error("the list of endpoints is empty"));
     }

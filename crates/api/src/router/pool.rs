@@ -11,6 +11,7 @@ use serde::{
 use crate::{
     EndpointEntry, EndpointPickerConfig, EndpointUrl, GoDuration, Spanned,
     endpoints::DEFAULT_NAMESPACE,
+    router::KubernetesEndpoints,
     yaml::{LOCATED, Meta},
 };
 
@@ -52,7 +53,7 @@ impl PoolSpec {
             name: Spanned::nowhere(name.into()),
             models: Vec::new(),
             app_protocol: None,
-            endpoints: Endpoints { fixed: Some(Spanned::nowhere(endpoints)), file: None },
+            endpoints: Endpoints { fixed: Some(Spanned::nowhere(endpoints)), ..Endpoints::default() },
             scheduling: Scheduling::default(),
             api_key_file: None,
             tls: PoolTls::default(),
@@ -106,6 +107,9 @@ pub struct Endpoints {
     /// A file in llm-d's format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<EndpointFile>,
+    /// Pods of a Kubernetes cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesEndpoints>,
 }
 
 /// A listed endpoint.

@@ -164,10 +164,13 @@ fn findings_about_pools() {
     let one = |fields: &str| with_listen(&format!("pools:\n- name: a\n  {fields}\n"));
     for (fields, want) in [
         ("models: []", "5:3: error: pools[0]: the field `endpoints` is missing"),
-        ("endpoints: {}", "6:3: error: pools[0].endpoints: the pool has no source of endpoints (set one of static and file)"),
+        (
+            "endpoints: {}",
+            "6:3: error: pools[0].endpoints: the pool has no source of endpoints (set one of static, file and kubernetes)",
+        ),
         (
             "endpoints: {static: [{url: http://a}], file: {path: x}}",
-            "6:3: error: pools[0].endpoints: the pool has two sources of endpoints (keep one of static and file)",
+            "6:3: error: pools[0].endpoints: the pool has 2 sources of endpoints (keep one of static, file and kubernetes)",
         ),
         ("endpoints: {static: []}", "6:23: error: pools[0].endpoints.static: the list of endpoints is empty"),
         ("endpoints: {file: {path: ''}}", "6:28: error: pools[0].endpoints.file.path: the path cannot be empty"),
@@ -368,4 +371,55 @@ fn the_schema_describes_every_field() {
     assert_eq!(defs["Timeouts"]["properties"]["connect"]["default"], "2s");
     assert!(defs["Plugin"]["properties"]["type"].is_object(), "{:#}", defs["Plugin"]);
     assert!(defs["Endpoints"]["properties"]["static"].is_object());
+}
+
+#[test]
+fn findings_about_clusters() {
+    let of = |kubernetes: &str| {
+        let text = format!("{HEAD}listen: {{http: 127.0.0.1:1}}\npools:\n- name: a\n  endpoints: {{kubernetes: {kubernetes}}}\n");
+        found(&text)
+    };
+    for good in [
+        "{pool: vllm.qwen, namespace: team, group: inference.networking.x-k8s.io, scheme: https}",
+        "{pools: [a, b]}",
+        "{poolSelector: \"team in (a,b)\"}",
+        "{podSelector: app=vllm, ports: [8000, 8001]}",
+        "{service: vllm}",
+    ] {
+        assert_eq!(of(good), [""; 0], "{good}");
+    }
+    for (wrong, want) in [
+        (
+            "{}",
+            "it does not say which endpoints are meant (set exactly one of pool, pools, poolSelector, podSelector and service)",
+        ),
+        ("{pool: a, service: b}", "it does not say which endpoints are meant"),
+        ("{pool: A}", "\"A\" is no name of an object in Kubernetes"),
+        ("{pool: a, ports: [1]}", "an InferencePool says its ports itself"),
+        ("{pool: a, group: inference.networking.k8s.iO}", "did you mean `inference.networking.k8s.io`?"),
+        ("{podSelector: app=vllm}", "podSelector needs ports (write ports: [8000])"),
+        ("{podSelector: \"app=\u{e9}\", ports: [1]}", "has a value that no label can have"),
+        ("{podSelector: a, ports: [1, 1]}", "the port 1 is listed twice"),
+        ("{podSelector: a, ports: [0]}", "0 is no port"),
+        ("{podSelector: a, ports: [1, 2, 3, 4, 5, 6, 7, 8, 9]}", "at most 8 ports can be endpoints"),
+    ] {
+        let found = of(wrong);
+        assert!(found.iter().any(|one| one.contains(want)), "{wrong}: {found:?}");
+    }
+}
+
+#[test]
+fn findings_about_elections() {
+    let of = |election: &str| found(&format!("{HEAD}listen: {{http: 127.0.0.1:1}}\n{POOL}leaderElection: {election}\n"));
+    assert_eq!(of("{}"), [""; 0]);
+    assert_eq!(of("{leaseDuration: 6s, renewDeadline: 4s, retryPeriod: 1s, lease: l, namespace: n}"), [""; 0]);
+    for (wrong, want) in [
+        ("{leaseDuration: 10s}", "leaseDuration must be above renewDeadline 10s"),
+        ("{renewDeadline: 2s}", "renewDeadline must be above retryPeriod 2s"),
+        ("{retryPeriod: 0s}", "the duration must be above zero"),
+        ("{lease: A_b}", "is no name of an object in Kubernetes"),
+    ] {
+        let found = of(wrong);
+        assert!(found.iter().any(|one| one.contains(want)), "{wrong}: {found:?}");
+    }
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use weir_api::{
-    BUILTIN_EPP, EndpointFile, EndpointPickerConfig, Endpoints, ExtProc, GoDuration, ListenAddr, Loaded, Params, PluginSpec,
-    PoolSpec, Quantity, RouterConfig, Scheduling, Sources, Spanned, Standing, yaml,
+    BUILTIN_EPP, EndpointFile, EndpointPickerConfig, Endpoints, ExtProc, GoDuration, KubernetesEndpoints, LeaderElection,
+    ListenAddr, Loaded, Params, PluginSpec, PoolSpec, Quantity, RouterConfig, Scheduling, Sources, Spanned, Standing, yaml,
 };
 
 use super::flags::{Flags, ModelServerMetrics, TlsVersion};
@@ -28,9 +28,14 @@ pub(super) fn load(flags: &Flags) -> Result<Loaded, Failure> {
     let mut scheduling = checked.value;
     set_metrics_source(&mut scheduling, &flags.model_server_metrics)?;
     let discovers = scheduling.data_layer.as_ref().is_some_and(|layer| layer.discovery.is_some());
-    if flags.endpoints_file.is_none() && !discovers {
-        return Err(needs_kubernetes(flags));
-    }
+    let endpoints = match &flags.endpoints_file {
+        Some(path) => {
+            let file = EndpointFile { path: Spanned::nowhere(path.clone()), watch: true };
+            Endpoints { file: Some(file), ..Endpoints::default() }
+        }
+        None if discovers => Endpoints::default(),
+        None => Endpoints { kubernetes: Some(kubernetes(flags)?), ..Endpoints::default() },
+    };
 
     let mut config = RouterConfig::default();
     let any = every_address();
@@ -40,12 +45,12 @@ pub(super) fn load(flags: &Flags) -> Result<Loaded, Failure> {
     config.listen.admin = Some(at(flags.metrics_port));
     config.ext_proc = ext_proc(flags);
     config.drain_timeout = GoDuration::from(flags.drain_timeout);
-    let mut pool = PoolSpec::new(flags.pool_name.clone().unwrap_or_else(|| POOL.to_owned()), Vec::new());
-    let file = |path: &std::path::PathBuf| EndpointFile { path: Spanned::nowhere(path.clone()), watch: true };
-    pool.endpoints = Endpoints { fixed: None, file: flags.endpoints_file.as_ref().map(file) };
+    let mut pool = PoolSpec::new(pool_name(flags), Vec::new());
+    pool.endpoints = endpoints;
     pool.metrics.interval = Spanned::nowhere(GoDuration::from(flags.refresh_metrics_interval));
     pool.metrics.staleness_threshold = Spanned::nowhere(GoDuration::from(flags.metrics_staleness_threshold));
     pool.scheduling = Scheduling::Inline(Box::new(scheduling));
+    config.leader_election = flags.ha_enable_leader_election.then(LeaderElection::default);
     config.pools.push(pool);
     Ok(Loaded { config, warnings: checked.warnings, sources })
 }
@@ -126,19 +131,35 @@ fn set_metrics_source(config: &mut EndpointPickerConfig, flags: &ModelServerMetr
     Ok(())
 }
 
-fn needs_kubernetes(flags: &Flags) -> Failure {
-    let asked = match (&flags.pool_name, &flags.endpoint_selector) {
-        (Some(name), _) => format!("--pool-name={name} names an InferencePool, and "),
-        (None, Some(selector)) => format!("--endpoint-selector={selector} selects pods, and "),
-        (None, None) => String::new(),
-    };
-    Failure::new(format!("{asked}this version of weir does not watch Kubernetes: it needs a file that lists the endpoints"))
-        .with_help(
-            "start it with --endpoints-file FILE, or let the configuration name the file:\n\
-         \x20   plugins:\n\
-         \x20   - {type: file-discovery, parameters: {path: endpoints.yaml, watchFile: true}}\n\
-         \x20   dataLayer: {discovery: {pluginRef: file-discovery}}",
-        )
+/// What metrics and the log call the pool: after its `InferencePool`, else after the Deployment that this pod belongs to.
+fn pool_name(flags: &Flags) -> String {
+    let named = flags.pool_name.clone().or_else(|| flags.deployment.clone());
+    named.unwrap_or_else(|| POOL.to_owned())
+}
+
+/// The endpoints that Kubernetes lists.
+fn kubernetes(flags: &Flags) -> Result<KubernetesEndpoints, Failure> {
+    let text = |text: &Option<String>| text.clone().map(Spanned::nowhere);
+    let endpoints = KubernetesEndpoints { namespace: text(&flags.pool_namespace), ..KubernetesEndpoints::default() };
+    match (&flags.pool_name, &flags.endpoint_selector) {
+        (Some(_), _) => Ok(KubernetesEndpoints {
+            pool: text(&flags.pool_name),
+            group: Some(Spanned::nowhere(flags.pool_group.clone())),
+            ..endpoints
+        }),
+        (None, Some(_)) => Ok(KubernetesEndpoints {
+            pod_selector: text(&flags.endpoint_selector),
+            ports: flags.endpoint_target_ports.iter().copied().map(Spanned::nowhere).collect(),
+            ..endpoints
+        }),
+        (None, None) => Err(Failure::new("nothing says where the endpoints are").with_help(
+            "start it with --pool-name NAME (an InferencePool), with --endpoint-selector and --endpoint-target-ports (pods by \
+             label), or without Kubernetes with --endpoints-file FILE; or let the configuration name a file:\n\
+             \x20   plugins:\n\
+             \x20   - {type: file-discovery, parameters: {path: endpoints.yaml, watchFile: true}}\n\
+             \x20   dataLayer: {discovery: {pluginRef: file-discovery}}",
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -223,11 +244,26 @@ mod tests {
     }
 
     #[test]
-    fn without_kubernetes_that_is_needed() {
-        let text = refused(&["--pool-name", "chat"]);
-        assert!(text.contains("--pool-name=chat names an InferencePool") && text.contains("file-discovery"), "{text}");
-        assert!(refused(&[]).contains("--endpoints-file FILE"));
-        assert!(refused(&["--endpoint-selector", "a=b"]).contains("--endpoint-selector=a=b"));
+    fn pools_and_selectors_reach_the_configuration() {
+        let pool_of = |words: &[&str]| load(&flags(words)).expect("it can start").config.pools.remove(0);
+        let pool = pool_of(&["--pool-name=chat", "--pool-namespace=team", "--pool-group=inference.networking.x-k8s.io"]);
+        let kubernetes = pool.endpoints.kubernetes.expect("it is in a cluster");
+        assert_eq!(pool.name.as_str(), "chat");
+        assert_eq!(kubernetes.pool.as_ref().map(|one| one.as_str()), Some("chat"));
+        assert_eq!(kubernetes.namespace.as_ref().map(|one| one.as_str()), Some("team"));
+        assert_eq!(kubernetes.group(), "inference.networking.x-k8s.io");
+        let pool = pool_of(&["--endpoint-selector=app=vllm", "--endpoint-target-ports=8000,8001"]);
+        let kubernetes = pool.endpoints.kubernetes.expect("it is in a cluster");
+        assert_eq!(kubernetes.pod_selector.as_ref().map(|one| one.as_str()), Some("app=vllm"));
+        assert_eq!(kubernetes.ports.iter().map(|one| one.value).collect::<Vec<_>>(), [8000, 8001]);
+        // A file comes first: then the name is only a name.
+        assert_eq!(pool_of(&["--pool-name=chat", "--config-text", DOCUMENT]).endpoints, Endpoints::default());
+    }
+
+    #[test]
+    fn something_must_say_where_the_endpoints_are() {
+        let text = refused(&[]);
+        assert!(text.contains("--pool-name NAME") && text.contains("--endpoints-file FILE"), "{text}");
     }
 
     #[test]

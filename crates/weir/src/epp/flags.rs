@@ -58,6 +58,8 @@ pub(crate) struct Flags {
     pub(super) model_server_metrics: ModelServerMetrics,
     /// Flags of metrics' names, which are gone.
     pub(super) removed: Vec<&'static str>,
+    /// The Deployment that this pod belongs to, from its name; not a flag.
+    pub(super) deployment: Option<String>,
 }
 
 /// Least version of TLS that is spoken.
@@ -133,6 +135,7 @@ impl Default for Flags {
             zap: Zap::default(),
             model_server_metrics: ModelServerMetrics::default(),
             removed: Vec::new(),
+            deployment: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use weir_api::RouterConfig;
 use weir_extproc::{ExtProc, Health, Limits, Listener, Live, Serves, Settings, Shutdown};
 use weir_tls::{CertReloader, ServerTls, TlsError};
 
+use super::{election::LeaderView, kubernetes::ClusterSync};
 use crate::failure::Failure;
 
 /// The front's ports, open.
@@ -29,7 +30,13 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(config: &RouterConfig, live: &weir_gateway::Live, registry: &mut Registry) -> Result<Self, Failure> {
+    pub(super) fn new(
+        config: &RouterConfig,
+        live: &weir_gateway::Live,
+        sync: Arc<ArcSwap<ClusterSync>>,
+        leader: Option<LeaderView>,
+        registry: &mut Registry,
+    ) -> Result<Self, Failure> {
         let files = config.ext_proc.cert_file.as_ref().zip(config.ext_proc.key_file.as_ref());
         let certificate = match files.filter(|_| config.listen.ext_proc.is_some()) {
             None => None,
@@ -39,7 +46,11 @@ impl Front {
         let known = Arc::clone(&live);
         // It is wired once every pool's source of endpoints was read; how many of them are ready is told to clients, not to Envoy:
         // an Envoy that finds no healthy picker can only answer 500. A pool that no parser reads is a mistake, and not to be missed.
-        let health = Health::new(move || known.load().router.reads_every_pool());
+        let ready = move || known.load().router.reads_every_pool() && sync.load().waits_for().is_empty();
+        let health = match leader {
+            None => Health::new(ready),
+            Some(leader) => Health::with_leader(ready, move || leader.leads()),
+        };
         let server = ExtProc::new(Arc::clone(&live), health, Limits::new(&config.ext_proc), registry);
         Ok(Self {
             live,

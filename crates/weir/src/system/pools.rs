@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use weir_api::{PoolSpec, Sources};
-use weir_discovery::{Discovery, Source};
+use weir_discovery::Discovery;
+use weir_kubernetes::{PoolWatch, Target};
 use weir_plan::{CompileOptions, Plan, Registry, compile};
 use weir_pool::Pool;
 
+use super::kubernetes::{self, Cluster, PoolSync};
 use crate::failure::Failure;
 
 /// One pool with everything that keeps it up to date.
@@ -16,7 +18,40 @@ pub(super) struct PoolInForce {
     pub(super) pool: Arc<Pool>,
     pub(super) plan: Arc<Plan>,
     pub(super) source: Source,
-    pub(super) discovery: Discovery,
+    pub(super) following: Following,
+}
+
+/// Where a pool's endpoints come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Source {
+    /// A list or a file.
+    Listed(weir_discovery::Source),
+    /// A cluster.
+    Kubernetes(Target),
+}
+
+/// What keeps a pool's endpoints up to date.
+pub(super) enum Following {
+    Listed(Discovery),
+    Kubernetes(PoolWatch),
+}
+
+impl Following {
+    /// Stops, and waits until that has happened; the endpoints stay.
+    pub(super) async fn stop(self) {
+        match self {
+            Self::Listed(discovery) => discovery.stop().await,
+            Self::Kubernetes(watch) => watch.stop().await,
+        }
+    }
+}
+
+impl PoolInForce {
+    /// What the cluster says of it, if it is in one.
+    pub(super) fn sync(&self) -> Option<PoolSync> {
+        let Following::Kubernetes(watch) = &self.following else { return None };
+        Some(PoolSync { pool: self.spec.name.value.clone(), state: watch.state(), parsers: self.plan.parsers.clone() })
+    }
 }
 
 /// A pool on its way into force: everything that can be wrong with it has been found.
@@ -61,29 +96,40 @@ impl Prepared {
     }
 
     /// Starts to follow the pool's source of endpoints.
-    pub(super) async fn start(self, cancel: &CancellationToken) -> Result<PoolInForce, Failure> {
+    pub(super) async fn start(self, cluster: Option<&Cluster>, stop: &CancellationToken) -> Result<PoolInForce, Failure> {
         let source = self.source();
-        let discovery = Discovery::start(Arc::clone(&self.pool), source.clone(), cancel.clone())
-            .await
-            .map_err(|error| Failure::new(format!("pool `{}`: {error}", self.spec.name)))?;
-        Ok(PoolInForce { spec: self.spec, pool: self.pool, plan: self.plan, source, discovery })
+        let following = match (&source, cluster) {
+            (Source::Kubernetes(target), Some(cluster)) => Following::Kubernetes(cluster.follow_pool(target.clone(), &self.pool)),
+            (Source::Kubernetes(_), None) => {
+                return Err(Failure::new(format!("pool `{}`: there is no Kubernetes cluster", self.spec.name)));
+            }
+            (Source::Listed(source), _) => {
+                let discovery = Discovery::start(Arc::clone(&self.pool), source.clone(), stop.clone())
+                    .await
+                    .map_err(|error| Failure::new(format!("pool `{}`: {error}", self.spec.name)))?;
+                Following::Listed(discovery)
+            }
+        };
+        Ok(PoolInForce { spec: self.spec, pool: self.pool, plan: self.plan, source, following })
     }
 
     /// Where the endpoints come from: from where the pool says, else from where its plan says.
     pub(super) fn source(&self) -> Source {
-        let listed = || self.spec.static_entries().unwrap_or_default().into_iter().map(weir_discovery::endpoint_spec).collect();
-        match (&self.spec.endpoints.file, &self.plan.discovery) {
-            (Some(file), _) => Source::File { path: file.path.value.clone(), watch: file.watch },
-            (None, Some(file)) if self.spec.endpoints.fixed.is_none() => {
-                Source::File { path: file.path.clone(), watch: file.watch }
-            }
-            (None, _) => Source::Static(listed()),
+        use weir_discovery::Source::{File, Static};
+        if let Some(target) = kubernetes::target(&self.spec) {
+            return Source::Kubernetes(target);
         }
+        let listed = || self.spec.static_entries().unwrap_or_default().into_iter().map(weir_discovery::endpoint_spec).collect();
+        Source::Listed(match (&self.spec.endpoints.file, &self.plan.discovery) {
+            (Some(file), _) => File { path: file.path.value.clone(), watch: file.watch },
+            (None, Some(file)) if self.spec.endpoints.fixed.is_none() => File { path: file.path.clone(), watch: file.watch },
+            (None, _) => Static(listed()),
+        })
     }
 
     /// Goes on following a source that did not change.
-    pub(super) fn keep(self, discovery: Discovery) -> PoolInForce {
+    pub(super) fn keep(self, following: Following) -> PoolInForce {
         let source = self.source();
-        PoolInForce { spec: self.spec, pool: self.pool, plan: self.plan, source, discovery }
+        PoolInForce { spec: self.spec, pool: self.pool, plan: self.plan, source, following }
     }
 }

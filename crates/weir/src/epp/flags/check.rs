@@ -63,6 +63,7 @@ impl Flags {
         self.check_metrics(given, &mut wrong, &mut found);
         let namespace = self.pool_namespace.take().or_else(|| env("NAMESPACE").filter(|text| !text.is_empty()));
         self.pool_namespace = Some(namespace.unwrap_or_else(|| "default".to_owned()));
+        self.deployment = env("POD_NAME").as_deref().and_then(deployment_of).map(str::to_owned);
         self.note_inactive(given, &mut found);
         if wrong.is_empty() { Ok(found) } else { Err(wrong) }
     }
@@ -70,6 +71,13 @@ impl Flags {
     fn check_endpoints(&self, wrong: &mut Vec<String>) {
         if self.pool_name.is_some() && self.endpoint_selector.is_some() {
             wrong.push("--pool-name and --endpoint-selector exclude each other".to_owned());
+        }
+        if let Some(Err(error)) = self.endpoint_selector.as_deref().map(weir_api::check_selector) {
+            wrong.push(format!("--endpoint-selector: {error}"));
+        }
+        let groups = ["inference.networking.k8s.io", "inference.networking.x-k8s.io"];
+        if !groups.contains(&self.pool_group.as_str()) {
+            wrong.push(format!("--pool-group {}: pools are in {} or {}", self.pool_group, groups[0], groups[1]));
         }
         match (&self.endpoint_selector, self.endpoint_target_ports.as_slice()) {
             (Some(_), []) => wrong.push("--endpoint-selector needs --endpoint-target-ports".to_owned()),
@@ -153,16 +161,17 @@ impl Flags {
     }
 
     fn note_inactive(&self, given: &[&'static str], found: &mut Checked) {
-        const KUBERNETES: &str = "without Kubernetes";
+        const KUBERNETES: &str = "--endpoints-file lists the endpoints";
         const NOT_YET: &str = "not active yet";
         const NOTHING: &str = "weir has no use for it";
+        let listed = self.endpoints_file.is_some();
         let idle: [(&'static str, bool, &'static str); 12] = [
-            ("pool-namespace", true, KUBERNETES),
-            ("pool-group", true, KUBERNETES),
-            ("endpoint-selector", true, KUBERNETES),
-            ("endpoint-target-ports", true, KUBERNETES),
-            ("metrics-endpoint-auth", self.metrics_endpoint_auth, KUBERNETES),
-            ("ha-enable-leader-election", self.ha_enable_leader_election, KUBERNETES),
+            ("pool-namespace", listed, KUBERNETES),
+            ("pool-group", listed, KUBERNETES),
+            ("endpoint-selector", listed, KUBERNETES),
+            ("endpoint-target-ports", listed, KUBERNETES),
+            ("endpoint-target-ports", !listed && self.endpoint_selector.is_none(), "an InferencePool says its ports itself"),
+            ("metrics-endpoint-auth", self.metrics_endpoint_auth, NOT_YET),
             ("tracing", self.tracing, NOT_YET),
             ("enable-grpc-stream-metrics", self.enable_grpc_stream_metrics, "they are always counted"),
             ("enable-pprof", self.enable_pprof, NOTHING),
@@ -173,4 +182,12 @@ impl Flags {
         let idle = idle.into_iter().filter(|(flag, wanted, _)| *wanted && given.contains(flag));
         found.inactive.extend(idle.map(|(flag, _, why)| (flag, why)));
     }
+}
+
+/// The Deployment of a pod that is called `<deployment>-<replica set>-<pod>`.
+fn deployment_of(pod: &str) -> Option<&str> {
+    let part = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let (rest, last) = pod.rsplit_once('-')?;
+    let (name, set) = rest.rsplit_once('-')?;
+    (part(last) && part(set) && !name.is_empty()).then_some(name)
 }

@@ -307,8 +307,12 @@ pub(in crate::epp) fn help() -> String {
          Usage: weir epp [FLAGS]      (the program does the same when it is called `epp`)\n\n\
          Flags are those of llm-d's picker: with one dash or two, `--flag value` or `--flag=value`, booleans as\n\
          `--flag` or `--flag=false`. Given twice, the last one counts; an empty argument is none. What stands in\n\
-         brackets is the default. Endpoints come from a file; watching Kubernetes is not active yet.\n\n\
+         brackets is the default. The cluster is that of the kubeconfig, or the one that it runs in.\n\n\
          Examples:\n\
+         \x20 weir epp --pool-name chat --pool-namespace team\n\
+         \x20     over the pods of an InferencePool, in a cluster\n\
+         \x20 weir epp --endpoint-selector app=vllm --endpoint-target-ports 8000\n\
+         \x20     over pods by label, without any InferencePool\n\
          \x20 weir epp --endpoints-file endpoints.yaml --secure-serving=false\n\
          \x20     over the servers that a file lists, with llm-d's default plugins, for an Envoy on the same machine\n\
          \x20 weir epp --config-file epp.yaml --zap-encoder json --v 4\n\

@@ -61,7 +61,7 @@ fn what_kserve_passes() {
         ["--model-server-metrics-scheme was removed in llm-d 0.10: write the parameters of the plugin metrics-data-source, \
           which it sets now"]
     );
-    assert_eq!(found.notice().as_deref(), Some("accepted without effect: --pool-namespace (without Kubernetes)"));
+    assert_eq!(found.notice(), None);
 }
 
 #[test]
@@ -149,10 +149,28 @@ fn only_what_was_asked_for_and_has_no_effect_is_named() {
     assert_eq!(checked("").1.notice(), None);
     assert_eq!(checked("--tracing=false --enable-pprof=false --metrics-endpoint-auth=false").1.notice(), None);
     assert_eq!(
-        checked("--tracing --pool-group g --ha-enable-leader-election --enable-pprof").1.notice().as_deref(),
+        checked("--endpoints-file e --pool-namespace n --tracing --enable-pprof").1.notice().as_deref(),
         Some(
-            "accepted without effect: --pool-group, --ha-enable-leader-election (without Kubernetes); --tracing (not active yet); \
+            "accepted without effect: --pool-namespace (--endpoints-file lists the endpoints); --tracing (not active yet); \
              --enable-pprof (weir has no use for it)"
         )
     );
+}
+
+#[test]
+fn selectors_and_groups_are_checked() {
+    let errors = wrong("--endpoint-selector app=vllm, --endpoint-target-ports 8000 --pool-group g");
+    assert!(errors.iter().any(|one| one.starts_with("--endpoint-selector: ")), "{errors:?}");
+    assert!(errors.iter().any(|one| one.starts_with("--pool-group g: ")), "{errors:?}");
+}
+
+#[test]
+fn a_pod_is_named_after_its_deployment() {
+    let named = |pod: &str| {
+        let Read { mut flags, parsed } = read(&[]).expect("it can be read");
+        flags.check(&parsed.given, &|name| (name == "POD_NAME").then(|| pod.to_owned())).expect("nothing is wrong");
+        flags.deployment
+    };
+    assert_eq!(named("chat-epp-5d8f7c9b4-x2x4z").as_deref(), Some("chat-epp"));
+    assert_eq!((named("epp-0"), named("-a-b"), named("a-B-c")), (None, None, None));
 }
