@@ -37,14 +37,14 @@ class Standing:
         self.sent += requests
         return openai.OpenAI(base_url=self.url + "/v1", api_key="unused", max_retries=0, timeout=30)
 
-
-def answers_stream_through_the_picker(bootstrap: proxy.Bootstrap) -> None:
-    bootstrap.mode.update({"response_body_mode": "FULL_DUPLEX_STREAMED", "response_trailer_mode": "SEND"})
-
-    def anthropic(self) -> anthropic.Anthropic:
+    def messages_client(self) -> anthropic.Anthropic:
         """The same of Anthropic's API."""
         self.sent += 1
         return anthropic.Anthropic(base_url=self.url, api_key="unused", max_retries=0, timeout=30)
+
+
+def answers_stream_through_the_picker(bootstrap: proxy.Bootstrap) -> None:
+    bootstrap.mode.update({"response_body_mode": "FULL_DUPLEX_STREAMED", "response_trailer_mode": "SEND"})
 
 
 @pytest.fixture(scope="module", params=["as shipped", "tls, full duplex"])
@@ -81,13 +81,13 @@ def test_a_stream(standing: Standing) -> None:
 
 
 def test_a_message(standing: Standing) -> None:
-    answer = standing.anthropic().messages.create(model=MODEL, messages=HELLO, max_tokens=5, system="Be brief.")
+    answer = standing.messages_client().messages.create(model=MODEL, messages=HELLO, max_tokens=5, system="Be brief.")
     assert (answer.type, answer.role, answer.model) == ("message", "assistant", MODEL)
     assert 1 <= answer.usage.output_tokens <= 5 and answer.content[0].text
 
 
 def test_a_stream_of_a_message(standing: Standing) -> None:
-    with standing.anthropic().messages.stream(model=MODEL, messages=HELLO, max_tokens=30) as stream:
+    with standing.messages_client().messages.stream(model=MODEL, messages=HELLO, max_tokens=30) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert text and final.content[0].text == text
@@ -96,7 +96,7 @@ def test_a_stream_of_a_message(standing: Standing) -> None:
 
 def test_counting_tokens(standing: Standing) -> None:
     short, long = (
-        standing.anthropic().messages.count_tokens(model=MODEL, messages=[{"role": "user", "content": text}]).input_tokens
+        standing.messages_client().messages.count_tokens(model=MODEL, messages=[{"role": "user", "content": text}]).input_tokens
         for text in ("Hello.", "Hello. " * 500)
     )
     assert 0 < short < long
@@ -104,7 +104,7 @@ def test_counting_tokens(standing: Standing) -> None:
 
 def test_a_message_that_is_none_is_refused_in_the_clients_words(standing: Standing) -> None:
     with pytest.raises(anthropic.BadRequestError) as refused:
-        standing.anthropic().messages.create(model=MODEL, messages=[], max_tokens=5)
+        standing.messages_client().messages.create(model=MODEL, messages=[], max_tokens=5)
     assert refused.value.body["error"]["type"] == "invalid_request_error"
 
 

@@ -20,6 +20,8 @@ const X_WEIR_REASON: HeaderName = HeaderName::from_static(WEIR_REASON);
 pub(crate) fn immediate(refusal: &Refusal, format: ErrorFormat, style: ErrorStyle) -> Immediate {
     let (status, reason) = (refusal.outcome.status, refusal.outcome.reason);
     let (kind, body) = match format {
+        // It becomes the message of the status.
+        ErrorFormat::Json if style == ErrorStyle::Grpc => ("text/plain", Bytes::copy_from_slice(refusal.message.as_bytes())),
         ErrorFormat::Json => {
             let kind = if style == ErrorStyle::Anthropic { anthropic_kind(status) } else { reason.error_type() };
             let error = ErrorBody { message: &refusal.message, kind, param: refusal.param, code: reason.as_str() };
@@ -83,6 +85,8 @@ mod tests {
         let plain = immediate(&refusal, ErrorFormat::Plain, ErrorStyle::Grpc);
         assert_eq!(plain.body, "inference error: ServiceUnavailable - nobody is there");
         assert_eq!((value(&plain, "content-type"), plain.grpc_status), (Some("text/plain"), Some(14)));
+        let grpc = immediate(&refusal, ErrorFormat::Json, ErrorStyle::Grpc);
+        assert_eq!((grpc.body.as_ref(), grpc.grpc_status), (&b"nobody is there"[..], Some(14)));
         let anthropic = immediate(&refusal, ErrorFormat::Json, ErrorStyle::Anthropic);
         assert!(anthropic.body.starts_with(b"{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\""));
         let bad = immediate(&Refusal::new(Reason::InvalidJson, "x"), ErrorFormat::Plain, ErrorStyle::OpenAi);
