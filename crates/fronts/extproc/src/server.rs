@@ -33,11 +33,10 @@ use crate::{
 
 /// After an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// HTTP/2 windows: a long prompt should not wait for window updates, and one request not for another.
-const STREAM_WINDOW: u32 = 1 << 20;
+/// HTTP/2 windows: a long prompt should not wait for window updates, and one request not for another; but what has come of a prompt
+/// should still be in the processor's cache when it is read.
+const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 16 << 20;
-/// Longest HTTP/2 frame taken: a piece of a prompt should come in one.
-const FRAME_BYTES: u32 = 64 * 1024;
 /// How long a peer may take to answer when it is asked whether it is still there.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -242,7 +241,6 @@ impl Acceptor {
             // A request that is answered at once may still be on its way: what comes of it then is no attack, and no reason to close
             // a proxy's connection with all of its streams.
             .max_local_error_reset_streams(None)
-            .max_frame_size(FRAME_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(self.limits.keep_alive)

@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 
 /// A body without a known length begins with a buffer of this size.
 const FIRST_BYTES: usize = 16 * 1024;
-/// An announced length is believed up to this size.
-const TRUSTED_BYTES: u64 = 1 << 20;
+/// An announced length is believed up to this size: pages that nothing is written to are not there.
+const TRUSTED_BYTES: u64 = 8 << 20;
 /// Beyond that, up to so many times what has come.
 const TRUSTED_TIMES: u64 = 4;
 
@@ -34,7 +34,7 @@ impl Gathered {
             return;
         }
         if self.all.is_empty() {
-            // An announcement costs the client nothing: beyond this, memory follows what really arrives.
+            // An announcement costs the client nothing: beyond what is believed, memory follows what really arrives.
             let announced = self.announced.map_or(FIRST_BYTES, |length| length.min(TRUSTED_BYTES) as usize);
             self.all.reserve(announced.max(self.first.len() + piece.len()));
             self.all.extend_from_slice(&std::mem::take(&mut self.first));
