@@ -210,44 +210,6 @@ def plugins(types: dict) -> str:
     return "\n".join(page)
 
 
-TEST = re.compile(r"#\[test\]\s*fn (\w+)\(\) \{(.*?)(?=\n    #\[test\]|\n#\[test\]|\Z)", re.S)
-
-
-# Plugins that are the same code with the same parameters.
-SAME = {
-    "multicluster-approx-prefix-cache-producer": "approx-prefix-cache-producer",
-    "multicluster-prefix-cache-scorer": "prefix-cache-scorer",
-    "multicluster-session-affinity-filter": "session-affinity-scorer",
-    "session-affinity-filter": "session-affinity-scorer",
-}
-
-
-def tests_of_plugins(types: dict) -> dict[str, list[tuple[str, str]]]:
-    """For each plugin type its tests: names and texts. A test belongs to the types that its file names."""
-    found: dict[str, list[tuple[str, str]]] = {name: [] for name in types}
-    for path in sorted(ROOT.glob("crates/**/src/**/*.rs")):
-        text = path.read_text(encoding="utf-8")
-        begin = 0 if path.name == "tests.rs" else text.find("#[cfg(test)]\nmod tests {")
-        tests = TEST.findall(text[begin:]) if begin >= 0 else []
-        if not tests:
-            continue
-        where = path.relative_to(ROOT).as_posix()
-        # What stands before the first test is used by all of them.
-        shared = text[begin:].split("#[test]", 1)[0]
-        mine = [name for name in types if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)]
-        for name in mine:
-            found[name] += [(f"{where} `{test}`", body) for test, body in tests]
-            found[name].append((where, shared))
-    for path in sorted((ROOT / "testdata/state").glob("*")):
-        text = path.read_text(encoding="utf-8")
-        for name in types:
-            if re.search(rf"type\"?: \"?{re.escape(name)}(?![\w-])", text):
-                found[name].append((path.relative_to(ROOT).as_posix(), text))
-    for name, same in SAME.items():
-        found[name] += found[same]
-    return found
-
-
 def leaves(schema: dict, definitions: dict, before: str = "") -> list[tuple[str, str]]:
     """Parameters that have no parameters of their own, with what the schema says of them."""
     rows = []
@@ -268,32 +230,56 @@ def leaves(schema: dict, definitions: dict, before: str = "") -> list[tuple[str,
     return rows
 
 
-UNTESTED = re.compile(r"Ignored|Deprecated|Not yet active|Default: |Only the old scorer|Its name in messages|has no effect", re.I)
+WHAT = {
+    "scores": "scores", "kept": "what filters keep", "picked": "the endpoint", "targets": "targets of profiles",
+    "profiles": "which profiles run", "refused": "whether the request is refused", "requestHeaders": "headers of the request",
+    "responseHeaders": "headers of the response", "port": "the port of the request", "report": "what is reported",
+    "plan": "what is fetched or counted", "error": "whether it is accepted", "nothing": "nothing, as documented",
+}
+
+
+def flow(value: object) -> str:
+    """A value in one line of YAML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[\w./ :<>=!+*()\"-]+", value) and not re.search(r": |[{}\[\],]", value) and value.strip() else repr(value)
+    return json.dumps(value)
 
 
 def plugin_tests(types: dict) -> str:
-    tests = tests_of_plugins(types)
+    import yaml
+
+    shown: dict[tuple[str, str], str] = {}
+    for path in sorted((ROOT / "testdata/parameters").glob("*.yaml")):
+        for group in yaml.safe_load(path.read_text(encoding="utf-8")):
+            for kind in group["plugins"]:
+                for case in group["cases"]:
+                    if case["changes"] == "elsewhere":
+                        file, test = case["test"].split(" ")
+                        row = f"no decision, but memory | {file} `{test}`"
+                    else:
+                        before, after = (f"`{flow(case[key])}`" if case.get(key) else "nothing set" for key in ("from", "to"))
+                        row = f"{WHAT[case['changes']]} | {before} → {after}, {path.relative_to(ROOT).as_posix()}"
+                    shown[kind, case["sets"]] = row
     page = [
         NOTICE + "# Tests of plugins\n",
-        "For every plugin and every parameter the tests that set it: unit tests beside the plugin, and decisions on paper that "
-        "`weir explain --state` runs. A parameter that no test sets fails the build of this page, unless its plugin is not yet "
-        "active or it is documented to have no effect.\n",
-        "| plugin | parameter | tests |", "|---|---|---|",
+        "For every parameter of every active plugin a pair of configurations that differ in nothing else, and what of a decision changes. The "
+        "pairs are in `testdata/parameters`, each with endpoints and a request; the test `changing_a_parameter_changes_what_it_says` decides "
+        "them as `weir explain --state` does, and a parameter without a pair fails it.\n",
+        "| plugin | parameter | changes | from → to |", "|---|---|---|---|",
     ]
     missing = []
     for name, one in types.items():
-        rows = leaves(one["parameters"], one["parameters"].get("$defs", {}))
-        if not rows:
-            page.append(f"| `{name}` | | {len(tests[name])} |")
-        for parameter, about in rows:
-            word = parameter.replace("[]", "").rsplit(".", 1)[-1]
-            using = [test for test, body in tests[name] if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", body)]
-            if not using and one["active"] and not UNTESTED.search(about):
+        for parameter, _ in leaves(one["parameters"], one["parameters"].get("$defs", {})):
+            row = shown.get((name, parameter))
+            if row is None and one["active"]:
                 missing.append(f"{name}: {parameter}")
-            shown = "; ".join(using[:3]) + (f"; and {len(using) - 3} more" if len(using) > 3 else "")
-            page.append(f"| `{name}` | `{parameter}` | {shown or ('not yet active' if not one['active'] else 'no effect')} |")
+            page.append(f"| `{name}` | `{parameter}` | {(row or 'the plugin is not yet active |').replace('||', '')} |")
     if missing:
-        sys.exit("no test sets these parameters:\n  " + "\n  ".join(missing))
+        sys.exit("no pair in testdata/parameters shows these parameters:\n  " + "\n  ".join(missing))
     return "\n".join(page) + "\n"
 
 
@@ -381,7 +367,8 @@ def fetch(url: str, body: dict | None = None) -> str:
 
 def metrics() -> str:
     router = subprocess.Popen([BINARY, "up", "--port", "0", "--admin-port", "0", "--workers", "1"],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env={**os.environ, "OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_SAMPLER": "always_off"})
     try:
         url = admin = None
         for line in router.stdout:
@@ -406,7 +393,9 @@ def metrics() -> str:
         router.send_signal(signal.SIGTERM)
         router.wait(20)
     return (NOTICE + "# Metrics\n\n## The router\n\nAt `/metrics` of the admin address. A family appears with its first series: `llm_d_epp_inflight_requests` and "
-            "`llm_d_epp_inflight_tokens`, for instance, while requests run and a plan has an `inflight-load-producer`. "
+            "`llm_d_epp_inflight_tokens`, for instance, while requests run and a plan has an `inflight-load-producer`; "
+            "`llm_d_epp_disagg_decision_total` and `llm_d_epp_pd_decision_total` with the first request that their handler decides on; "
+            "`weir_trace_spans_exported_total` and `weir_trace_spans_dropped_total` where requests are traced. "
             "`metrics: {legacyNames: false}` leaves out the names that begin with `inference_` and `llm_d_inference_scheduler_`.\n\n"
             + samples(own)
             + "\n## Simulated workers\n\nAt `/metrics` of each worker: vLLM's names, labels and buckets.\n\n" + samples(simulated))

@@ -17,6 +17,7 @@ mod idle;
 mod load;
 mod overhead;
 mod page;
+mod pools;
 mod prefix;
 mod process;
 mod router_config;
@@ -41,6 +42,8 @@ enum Command {
     Overhead(overhead::Args),
     /// CPU of an idle weir over 100 endpoints that serve large metrics pages.
     Idle(idle::Args),
+    /// Memory and CPU of many pools that nobody uses.
+    Pools(pools::Args),
     /// Prefix-aware routing against random routing on a simulated fleet.
     Prefix(prefix::Args),
     /// Time and memory to know a cluster of 10,000 pods in 100 pools.
@@ -67,6 +70,7 @@ fn main() -> Result<()> {
     match command {
         Command::Overhead(args) => runtime.block_on(overhead::run(&args)),
         Command::Idle(args) => runtime.block_on(idle::run(&args)),
+        Command::Pools(args) => runtime.block_on(pools::run(&args)),
         Command::Prefix(args) => runtime.block_on(prefix::run(&args)),
         Command::Cluster(args) => runtime.block_on(cluster::run(&args)),
         Command::Epp(args) => runtime.block_on(epp::run(&args)),

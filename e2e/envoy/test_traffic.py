@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import anthropic
+import collector
+import engine
 import http2
 import httpx
 import openai
@@ -190,3 +192,23 @@ def test_errors_of_workers_arrive(standing: Standing) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         standing.client().chat.completions.create(model=MODEL, messages=HELLO, max_tokens=10_000_000)
     assert refused.value.status_code == 400
+
+
+def test_requests_are_traced_and_the_context_reaches_the_worker(monkeypatch, tmp_path) -> None:
+    trace, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    with collector.Collector() as spans, engine.Engine(model=MODEL) as server:
+        for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": spans.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}.items():
+            monkeypatch.setenv(name, value)
+        site = proxy.Site(tmp_path, [server])
+        try:
+            envoy = site.envoy(site.picker())
+            answer = httpx.post(envoy.url + "/v1/chat/completions", json={"model": MODEL, "messages": HELLO},
+                                headers={"traceparent": f"00-{trace}-{caller}-01"}, timeout=30)
+            assert answer.status_code == 200
+            found = spans.trace(trace)
+            [request], [attempt] = found["gateway.request"], found["gateway.attempt"]
+            assert (request.parent, request.service, attempt.parent) == (caller, "llm-d-epp", request.id)
+            assert request.attributes["http.response.status_code"] == 200
+            assert server.posts("/v1/chat/completions")[0].headers["traceparent"] == f"00-{trace}-{attempt.id}-01"
+        finally:
+            site.stop()

@@ -56,3 +56,18 @@ def test_it_loads_and_routes(write, started, fleet, guide: str) -> None:
     inactive = re.findall(r"name: ([\w-]+), .*not yet active", checked.stdout)
     [logged] = [line for line in router.text("err").splitlines() if "accepted and not yet active: " in line]
     assert inactive and all(f"{name}/" in logged for name in inactive), (inactive, logged)
+
+
+def test_without_kubernetes_the_picker_needs_nothing_but_the_guide(write, started, fleet) -> None:
+    """The guide's flags, and its document as it is but for the path of the file."""
+    listed = write("endpoints.yaml", "endpoints:\n" + "".join(
+        f"- {{name: w{i}, address: 127.0.0.1, port: '{one.port}'}}\n" for i, one in enumerate(fleet)))
+    text = (CONFIGS / "guide-no-kubernetes.yaml").read_text(encoding="utf-8")
+    config = write("epp.yaml", text.replace("/etc/epp/endpoints.yaml", str(listed)))
+    picker = process.Process("epp", "--config-file", config, "--pool-name=file-discovery", "--pool-namespace=default",
+                             "--secure-serving=false", "--grpc-port=0", "--grpc-health-port=0", "--metrics-port=0")
+    started.append(picker)
+    picker.expect(r"^weir is ready: ", "out")
+    admin = picker.expect(r"^admin: (\S+)$", "err")[1]
+    ready = re.compile(r'^llm_d_epp_ready_endpoints\{name="file-discovery"\} 4(\.0)?$', re.M)
+    process.eventually("all workers are ready", lambda: ready.search(httpx.get(admin + "/metrics", timeout=10).text))

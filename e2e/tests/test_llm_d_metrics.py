@@ -58,6 +58,9 @@ EXPORTED = {
     "llm_d_epp_prefix_indexer_hit_ratio": ("histogram", PLUGIN, "0 .1 .2 .3 .4 .5 .6 .7 .8 .9 1".split()),
     "llm_d_epp_prefix_indexer_hit_bytes": ("histogram", PLUGIN, ["0", *(str(16 << power) for power in range(13))]),
     "llm_d_epp_inflight_requests": ("gauge", {"endpoint_name", "namespace", "producer_name", "fairness_id", "priority"}, None),
+    "llm_d_epp_extproc_streams_inflight": ("gauge", set(), None),
+    "llm_d_epp_extproc_stream_duration_seconds": ("histogram", set(), ".001 .005 .01 .05 .1 .5 1 5 10 30 60 120 300 600".split()),
+    "llm_d_epp_extproc_streams_total": ("counter", {"code"}, None),
     "llm_d_epp_inflight_tokens": ("gauge", {"endpoint_name", "namespace", "producer_name", "fairness_id", "priority"}, None),
 }
 # Names of before, which metrics.legacyNames switches.
@@ -102,9 +105,6 @@ encoder_cache_queries_total encoder_cache_hits_total encoder_cache_hit_ratio
 program_aware_jains_fairness_index program_aware_avg_wait_time_milliseconds program_aware_attained_service_tokens
 inference_request_metric request_predicted_ttft_seconds request_predicted_tpot_seconds request_ttft_prediction_duration_seconds
 request_tpot_prediction_duration_seconds request_slo_violation_total
-pd_decision_total disagg_decision_total
-disaggregatedset_strict_header_no_match_total disaggregatedset_revision_gating_share
-extproc_streams_inflight extproc_stream_duration_seconds extproc_streams_total
 kv_cache_index_admissions_total kv_cache_index_evictions_total kv_cache_index_lookup_requests_total
 kv_cache_index_max_pod_hit_count_total kv_cache_index_lookup_hits_total kv_cache_index_lookup_latency_seconds
 kv_cache_events_dedup_removed_hashes_suppressed_total kv_cache_events_dedup_removed_hashes_forwarded_total
@@ -242,6 +242,51 @@ def test_values_add_up(page: str) -> None:
     assert value(f"inference_objective_request_ttft_seconds_count{{{models}}}") == 3
     inflight = f'endpoint_name="a",namespace="default",producer_name="inflight-load-producer",fairness_id="default-flow",priority="0"'
     assert value(f"llm_d_epp_inflight_requests{{{inflight}}}") == 1
+
+
+DIVIDED = """\
+apiVersion: weir.dev/v1alpha1
+kind: RouterConfig
+listen: {{http: "127.0.0.1:0", admin: "127.0.0.1:0"}}
+pools:
+- name: chat
+  endpoints: {{static: [{{name: a, url: "{url}", labels: {{app: x, revision: r1, role: decode}}}}]}}
+  scheduling:
+    plugins:
+    - type: disaggregatedset-rollout-screener
+      parameters:
+        scope: {{labelSelector: {{matchLabels: {{app: x}}}}}}
+        headerSelectors: [{{name: slice, headerName: x-slice, labelKey: slice, mode: strict}}]
+        revisionGating: {{mode: sum, revisionLabelKey: revision, roleLabelKey: role, requireRoles: {{values: [decode]}}}}
+    - {{type: decode-filter}}
+    - {{type: {handler}}}
+    - {{type: always-disagg-pd-decider}}
+    schedulingProfiles: [{{name: decode, plugins: [{{pluginRef: decode-filter}}]}}, {{name: prefill, plugins: []}}]
+"""
+
+
+@pytest.mark.parametrize("handler, family, parameters", [
+    ("disagg-profile-handler", "disagg_decision_total", "deciders: {prefill: always-disagg-pd-decider}"),
+    ("pd-profile-handler", "pd_decision_total", "deciderPluginName: always-disagg-pd-decider"),
+])
+def test_divided_requests_and_rollouts(worker: process.Worker, tmp_path: pathlib.Path, handler: str, family: str, parameters: str) -> None:
+    file = tmp_path / "router.yaml"
+    file.write_text(DIVIDED.format(url=worker.url, handler=f"{handler}, parameters: {{{parameters}}}"), encoding="utf-8")
+    router = process.serve(file)
+    try:
+        process.eventually("the worker is ready", lambda: router.ready_endpoints() == 1)
+        body = {"model": MODEL, "prompt": "Hello", "max_tokens": 2}
+        assert httpx.post(router.url + "/completions", json=body, timeout=30).status_code == 200
+        assert httpx.post(router.url + "/completions", json=body, headers={"x-slice": "none"}, timeout=30).status_code == 503
+        page = router.get("/metrics").text
+        decided = {"model_name": MODEL, "decision_type": "prefill-decode"}
+        assert process.metric(page, f"llm_d_epp_{family}", plugin_type=handler, plugin_name=handler, **decided) == 1
+        assert process.metric(page, f"llm_d_inference_scheduler_{family}", **decided) == 1
+        screener = {"plugin_type": "disaggregatedset-rollout-screener", "plugin_name": "disaggregatedset-rollout-screener"}
+        assert process.metric(page, "llm_d_epp_disaggregatedset_strict_header_no_match_total", selector="slice", **screener) == 1
+        assert process.metric(page, "llm_d_epp_disaggregatedset_revision_gating_share", mode="sum", revision="r1", **screener) == 1
+    finally:
+        router.stop()
 
 
 def test_the_names_of_before_can_be_switched_off(worker: process.Worker, tmp_path: pathlib.Path) -> None:

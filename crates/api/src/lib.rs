@@ -54,8 +54,8 @@ pub use self::{
     router::{
         AppProtocol, Auth, CircuitBreaker, Cors, Destinations, EndpointFile, Endpoints, ErrorFormat, Explain, Exposition,
         ExtProc, Gateway, Https, KubernetesEndpoints, LeaderElection, Limits, Listen, LoadError, Loaded, Log, LogFormat,
-        LogLevel, MetricsSpec, ObjectsFile, PoolSpec, PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RetryPolicy, RouterConfig,
-        Scheduling, StaticEndpoint, Timeouts, TlsVersion, schema,
+        LogLevel, MetricsSpec, ObjectsFile, OtlpProtocol, PoolSpec, PoolTls, ROUTER_API_VERSION, ROUTER_KIND, RetryPolicy,
+        RouterConfig, Scheduling, StaticEndpoint, Timeouts, TlsVersion, TraceExporter, Tracing, schema,
     },
     selector::{SelectorError, check_selector},
     spanned::Spanned,

@@ -14,6 +14,7 @@ mod load;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod tracing;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ pub use self::{
     leader::LeaderElection,
     load::{LoadError, Loaded, schema},
     pool::{AppProtocol, EndpointFile, Endpoints, MetricsSpec, PoolSpec, PoolTls, Scheduling, StaticEndpoint},
+    tracing::{OtlpProtocol, TraceExporter, Tracing},
 };
 
 /// The `apiVersion`.
@@ -62,6 +64,8 @@ pub struct RouterConfig {
     /// Whether one of several replicas leads, and the others stand by: only the leader is ready. Without it all are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader_election: Option<LeaderElection>,
+    /// Traces of requests. Takes effect when the router starts.
+    pub tracing: Tracing,
     /// How long running requests may take to end when the router stops. Default 30s.
     pub drain_timeout: GoDuration,
 }
@@ -81,6 +85,7 @@ impl Default for RouterConfig {
             explain: Explain::default(),
             metrics: Exposition::default(),
             leader_election: None,
+            tracing: Tracing::default(),
             drain_timeout: GoDuration::from_secs(30),
         }
     }

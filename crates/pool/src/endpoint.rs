@@ -32,6 +32,21 @@ impl EndpointSpec {
     }
 }
 
+/// A model or an adapter, as a model server lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedModel {
+    /// Its name.
+    pub id: String,
+    /// What it is: `model`.
+    pub object: String,
+    /// Unix seconds; 0 if the list does not say.
+    pub created: i64,
+    /// Whose it is; empty if the list does not say.
+    pub owned_by: String,
+    /// The model that an adapter belongs to.
+    pub parent: Option<String>,
+}
+
 /// An endpoint and everything known of it. Shared; its identity is `namespace/name`.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -41,6 +56,7 @@ pub struct Endpoint {
     spec: EndpointSpec,
     addresses: ArcSwap<Vec<SocketAddr>>,
     models: ArcSwap<Vec<String>>,
+    listing: ArcSwap<Vec<ListedModel>>,
     transport: OnceLock<Box<dyn Any + Send + Sync>>,
     /// Numbers of its metrics page.
     pub engine: EngineState,
@@ -86,6 +102,7 @@ impl Endpoint {
             authority: spec.url.authority(),
             addresses: ArcSwap::from_pointee(literal.into_iter().collect()),
             models: ArcSwap::from_pointee(Vec::new()),
+            listing: ArcSwap::from_pointee(Vec::new()),
             transport: OnceLock::new(),
             spec,
             engine: EngineState::default(),
@@ -144,6 +161,18 @@ impl Endpoint {
             self.models.store(Arc::new(models));
         }
         changed
+    }
+
+    /// All that its list of models says of them; empty unless somebody wants to know.
+    pub fn listing(&self) -> Arc<Vec<ListedModel>> {
+        self.listing.load_full()
+    }
+
+    /// Publishes what the list of models says.
+    pub fn set_listing(&self, listing: Vec<ListedModel>) {
+        if **self.listing.load() != listing {
+            self.listing.store(Arc::new(listing));
+        }
     }
 
     /// What the front keeps per endpoint, such as its connections: made by `init` at first use, and gone with the endpoint.

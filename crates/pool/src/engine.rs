@@ -75,6 +75,16 @@ impl EngineState {
     /// engine reports beyond it was sent by somebody else. Two scrapes must agree on that, so that requests on their way
     /// (counted on one side only) are not mistaken for foreign ones.
     pub fn record(&self, scrape: &Scrape, own_requests: u64, now: Time) {
+        self.record_more(scrape);
+        let reported = u64::from(scrape.waiting.unwrap_or(0)) + u64::from(scrape.running.unwrap_or(0));
+        let surplus = u32::try_from(reported.saturating_sub(own_requests)).unwrap_or(u32::MAX);
+        let last = self.foreign_last.swap(surplus, Relaxed);
+        self.foreign.store(last.min(surplus), Relaxed);
+        self.scraped_at.store(now.as_micros() + 1, Relaxed);
+    }
+
+    /// Takes over what another page says besides. The engine's numbers are as fresh or stale as before.
+    pub fn record_more(&self, scrape: &Scrape) {
         if let Some(waiting) = scrape.waiting {
             self.waiting.store(waiting, Relaxed);
         }
@@ -95,11 +105,6 @@ impl EngineState {
         {
             self.lora.store(Arc::new(lora.clone()));
         }
-        let reported = u64::from(scrape.waiting.unwrap_or(0)) + u64::from(scrape.running.unwrap_or(0));
-        let surplus = u32::try_from(reported.saturating_sub(own_requests)).unwrap_or(u32::MAX);
-        let last = self.foreign_last.swap(surplus, Relaxed);
-        self.foreign.store(last.min(surplus), Relaxed);
-        self.scraped_at.store(now.as_micros() + 1, Relaxed);
     }
 
     /// Requests in the engine's queue.

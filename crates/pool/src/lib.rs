@@ -23,12 +23,12 @@ pub use weir_api::{EndpointUrl, Host, Scheme};
 
 pub use self::{
     breaker::{Breaker, BreakerConfig, BreakerState},
-    endpoint::{Endpoint, EndpointSpec, EndpointState},
+    endpoint::{Endpoint, EndpointSpec, EndpointState, ListedModel},
     engine::{EngineState, LoraState, Scrape},
     health::{Health, Readiness},
     ledger::{Charge, Ledger},
     numbers::Numbers,
-    snapshot::{Pool, Reconciled, Snapshot},
+    snapshot::{EndpointEvents, Pool, Reconciled, Snapshot},
     subset::Subset,
     time::Time,
 };

@@ -1,6 +1,10 @@
 //! The set of endpoints of one pool.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -32,14 +36,34 @@ impl Reconciled {
     }
 }
 
+/// Hears of endpoints that come and go.
+pub trait EndpointEvents: Send + Sync {
+    /// These came, and those went. What changed its URL or its labels goes and comes. Called one at a time, in the order of the
+    /// changes, after the pool shows them; a call must not change the pool.
+    fn endpoints_changed(&self, added: &[Arc<Endpoint>], removed: &[Arc<Endpoint>]);
+}
+
 /// One pool: interchangeable endpoints that serve the same models.
 #[derive(Debug)]
 pub struct Pool {
     name: String,
     snapshot: ArcSwap<Snapshot>,
     app_protocol: ArcSwap<String>,
-    /// Serial of the next new endpoint; held by whoever changes the set.
-    next_serial: Mutex<u32>,
+    /// Held by whoever changes the set.
+    change: Mutex<Change>,
+}
+
+#[derive(Default)]
+struct Change {
+    /// Serial of the next new endpoint.
+    next_serial: u32,
+    subscribers: Vec<Weak<dyn EndpointEvents>>,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change").field("subscribers", &self.subscribers.len()).finish_non_exhaustive()
+    }
 }
 
 impl Pool {
@@ -49,7 +73,7 @@ impl Pool {
             name: name.into(),
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             app_protocol: ArcSwap::default(),
-            next_serial: Mutex::new(0),
+            change: Mutex::default(),
         }
     }
 
@@ -80,10 +104,23 @@ impl Pool {
         self.snapshot.load_full()
     }
 
+    /// Tells `events` of the endpoints that are there, and from now on of those that come and go, for as long as somebody holds it.
+    /// Subscribing twice changes nothing.
+    pub fn subscribe(&self, events: &Arc<dyn EndpointEvents>) {
+        let mut change = self.change.lock();
+        change.subscribers.retain(|one| one.strong_count() > 0);
+        // The addresses alone: one type may have several tables of functions.
+        let known = |one: &Weak<dyn EndpointEvents>| std::ptr::addr_eq(one.as_ptr(), Arc::as_ptr(events));
+        if !change.subscribers.iter().any(known) {
+            change.subscribers.push(Arc::downgrade(events));
+            events.endpoints_changed(&self.snapshot.load().endpoints, &[]);
+        }
+    }
+
     /// Makes the set equal `wanted`. An endpoint that is listed unchanged keeps its identity and all its state; one that is gone,
     /// or came back with another URL or labels, starts to drain.
     pub fn reconcile(&self, wanted: &[EndpointSpec]) -> Reconciled {
-        let mut next_serial = self.next_serial.lock();
+        let mut change = self.change.lock();
         let old = self.snapshot.load_full();
         let mut known: HashMap<(&str, &str), &Arc<Endpoint>> =
             old.endpoints.iter().map(|e| ((e.spec().namespace.as_str(), e.spec().name.as_str()), e)).collect();
@@ -94,8 +131,8 @@ impl Pool {
                 Some(endpoint) if endpoint.spec() == spec => endpoints.push(Arc::clone(endpoint)),
                 replaced => {
                     report.removed.extend(replaced.cloned());
-                    let endpoint = Arc::new(Endpoint::with_serial(spec.clone(), *next_serial));
-                    *next_serial += 1;
+                    let endpoint = Arc::new(Endpoint::with_serial(spec.clone(), change.next_serial));
+                    change.next_serial += 1;
                     report.added.push(Arc::clone(&endpoint));
                     endpoints.push(endpoint);
                 }
@@ -108,6 +145,11 @@ impl Pool {
         let reordered = !endpoints.iter().map(|e| e.id()).eq(old.endpoints.iter().map(|e| e.id()));
         if !report.is_empty() || reordered {
             self.snapshot.store(Arc::new(Snapshot { generation: old.generation + 1, endpoints }));
+        }
+        if !report.is_empty() {
+            for one in change.subscribers.iter().filter_map(Weak::upgrade) {
+                one.endpoints_changed(&report.added, &report.removed);
+            }
         }
         report
     }
@@ -148,5 +190,32 @@ mod tests {
         pool.reconcile(&[spec("b", 1), spec("a", 1)]);
         assert_eq!(pool.snapshot().endpoints[0].id(), "default/b");
         assert!(pool.snapshot().endpoints.iter().all(|e| !e.health.is_draining()));
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<(Vec<String>, Vec<String>)>>);
+
+    impl EndpointEvents for Heard {
+        fn endpoints_changed(&self, added: &[Arc<Endpoint>], removed: &[Arc<Endpoint>]) {
+            let ids = |list: &[Arc<Endpoint>]| list.iter().map(|one| one.id().to_owned()).collect();
+            self.0.lock().push((ids(added), ids(removed)));
+        }
+    }
+
+    #[test]
+    fn subscribers_hear_of_what_is_there_comes_and_goes() {
+        let pool = Pool::new("p");
+        pool.reconcile(&[spec("a", 1)]);
+        let heard = Arc::new(Heard::default());
+        let events: Arc<dyn EndpointEvents> = heard.clone();
+        pool.subscribe(&events);
+        pool.subscribe(&events);
+        pool.reconcile(&[spec("a", 1)]);
+        pool.reconcile(&[spec("a", 9), spec("b", 1)]);
+        let [a, b] = ["default/a", "default/b"].map(str::to_owned);
+        assert_eq!(*heard.0.lock(), [(vec![a.clone()], vec![]), (vec![a.clone(), b], vec![a])]);
+        drop((events, heard));
+        pool.reconcile(&[]);
+        assert!(pool.change.lock().subscribers.iter().all(|one| one.strong_count() == 0));
     }
 }

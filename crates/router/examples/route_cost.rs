@@ -78,6 +78,7 @@ fn main() {
                     priority: 0,
                     within: None,
                     wants_scores: false,
+                    trace: None,
                 };
                 let mut routed = router.route(&head, &bodies[i % 64]).unwrap();
                 routed.first_byte(router.now());

@@ -229,6 +229,9 @@ pub struct Verdict {
     /// Headers that plugins set on the request.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub request_headers: BTreeMap<String, String>,
+    /// Port that plugins put in the place of the endpoint's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_port: Option<u16>,
     /// Headers that plugins add to the response.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub response_headers: BTreeMap<String, String>,

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use weir_plan::{Attributes, Candidates, Outgoing, PickError, Plan, PoolView, RequestAttributes, RequestView, Targets};
 use weir_pool::{Endpoint, EndpointState, Readiness, Subset, Time};
 use weir_protocol::Scanned;
-use weir_schedule::Picked;
+use weir_schedule::{Picked, Watch};
 
 use crate::{RequestHead, names};
 
@@ -52,6 +52,7 @@ pub(crate) fn decide(
     endpoints: &[Arc<Endpoint>],
     scratch: &mut Decide,
     random: &mut Rng,
+    watch: &mut impl Watch,
 ) -> Result<Picked, PickError> {
     let Incoming { head, body, scanned, now, .. } = *incoming;
     let Decide { attributes, states, candidates, cycle, outgoing, fairness_id, kept, screened } = scratch;
@@ -113,7 +114,7 @@ pub(crate) fn decide(
         if candidates.is_empty() {
             return Err(PickError::NoEndpoints { known: endpoints.len() });
         }
-        let picked = weir_schedule::run(plan, &request, endpoints, states, candidates, attributes, cycle, random)?;
+        let picked = weir_schedule::run_watched(plan, &request, endpoints, states, candidates, attributes, cycle, random, watch)?;
         let chosen = picked.primary;
         if only_if_cached(head.headers) && attributes.prefixes().iter().all(|found| found.cached(chosen as usize) == 0) {
             return Err(PickError::NotCached);

@@ -29,6 +29,7 @@ mod refusal;
 mod route;
 mod routed;
 mod scratch;
+mod trace;
 
 pub use self::{
     case::{

@@ -12,6 +12,7 @@ mod histogram;
 mod in_flight;
 mod sampling;
 mod series;
+mod splits;
 mod timed;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -25,6 +26,7 @@ pub(crate) use self::{
     in_flight::{InFlight, InFlightEntry},
     sampling::{Sampling, weighted},
     series::{Labels, LastSeries, Running, Series, SeriesTable},
+    splits::Splits,
     timed::timed,
 };
 use self::{histogram::bounds, series::Attempts};
@@ -47,6 +49,7 @@ pub(crate) struct LlmD {
     pub(crate) response_processing: Histogram,
     plugins: Mutex<BTreeMap<PluginKey, Arc<Histogram>>>,
     prefixes: Mutex<BTreeMap<(String, &'static str), Arc<PrefixHits>>>,
+    splits: Mutex<BTreeMap<(String, &'static str), Arc<Splits>>>,
 }
 
 /// Extension point, type, name.
@@ -70,6 +73,7 @@ impl Default for LlmD {
             response_processing: Histogram::new(bounds::RESPONSE_PROCESSING),
             plugins: Mutex::default(),
             prefixes: Mutex::default(),
+            splits: Mutex::default(),
         }
     }
 }
@@ -90,6 +94,13 @@ impl LlmD {
             Arc::new(PrefixHits { ratio, bytes })
         };
         Arc::clone(prefixes.entry((name.to_owned(), kind)).or_insert_with(new))
+    }
+}
+
+impl LlmD {
+    /// Decisions of one profile handler; instances of the same type and name share them.
+    pub(crate) fn splits(&self, name: &str, kind: &'static str) -> Arc<Splits> {
+        Arc::clone(self.splits.lock().entry((name.to_owned(), kind)).or_default())
     }
 }
 

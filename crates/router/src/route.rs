@@ -17,18 +17,20 @@ use weir_api::Reason;
 use weir_plan::{Outgoing, Plan};
 use weir_pool::{Endpoint, Pool, Readiness, Snapshot, Subset, Time};
 use weir_protocol::{Api, Parsers, Reading, Scanner, scan, splice_model};
+use weir_traces::{Parent, Tracer};
 
 use crate::{
     Clock, DecisionLog, Refusal, Routed, RouterMetrics,
     decide::{self, Incoming},
     decisions::{Candidate, Context},
-    llm_d::{self, Labels, LlmD, PrefixHits, Running, weighted},
+    llm_d::{self, Labels, LlmD, PrefixHits, Running, Splits, weighted},
     metrics::PoolMetrics,
     models::{ModelIndex, Resolved},
     observed::Observed,
     pool_objects::{PoolObjects, Resolution, wanted_model},
     routed::Proxy,
     scratch::{self, Scratch},
+    trace::{self, Orchestration},
 };
 
 /// What survives a reload.
@@ -73,6 +75,8 @@ pub struct PoolRuntime {
     prefix_hits: Vec<Arc<PrefixHits>>,
     /// Name of the producer that counts what is in flight.
     in_flight: Option<Arc<str>>,
+    /// What the profile handler made of requests.
+    splits: Arc<Splits>,
 }
 
 impl PoolRuntime {
@@ -83,9 +87,13 @@ impl PoolRuntime {
         let prefix_hits = plan.columns.prefix.iter().map(|name| shared.llm_d.prefix_hits(name, kind(name))).collect();
         let counts = |one: &&weir_plan::EffectivePlugin| one.kind == "inflight-load-producer";
         let in_flight = plan.effective.plugins.iter().find(counts).map(|one| one.name.as_str().into());
+        let splits = shared.llm_d.splits(&plan.handler.name, plan.handler.kind);
         let plan = Arc::new(llm_d::timed(&plan, &shared.llm_d));
         let objects = Arc::new(PoolObjects::new(pool.name(), Arc::clone(&shared.metrics)));
-        Self { name: pool.name().into(), pool, plan, models, stale_after, objects, metrics, prefix_hits, in_flight }
+        for one in &plan.endpoint_events {
+            pool.subscribe(&one.plugin);
+        }
+        Self { name: pool.name().into(), pool, plan, models, stale_after, objects, metrics, prefix_hits, in_flight, splits }
     }
 
     /// With these objectives and rewrites.
@@ -114,6 +122,8 @@ pub struct RequestHead<'a> {
     pub within: Option<&'a Subset>,
     /// Whether the front wants to know every candidate's score.
     pub wants_scores: bool,
+    /// The span of the request, if requests are traced.
+    pub trace: Option<&'a Parent>,
 }
 
 /// How many endpoints a pool has, for `/readyz` and the status line.
@@ -139,6 +149,7 @@ pub struct Router {
     shared: Arc<Shared>,
     /// Tells threads that their random generator belongs to an older router.
     generation: u64,
+    tracer: Option<Tracer>,
 }
 
 impl Router {
@@ -147,7 +158,18 @@ impl Router {
         let generation = GENERATIONS.fetch_add(1, Relaxed) + 1;
         let models = ArcSwap::from_pointee(ModelIndex::build(&pools));
         let all = pools.iter().map(|one| one.plan.parsers.clone()).reduce(|all, more| all.union(&more));
-        Self { parsers: all.unwrap_or_default(), pools, models, shared, generation }
+        Self { parsers: all.unwrap_or_default(), pools, models, shared, generation, tracer: None }
+    }
+
+    /// The same, whose fronts trace requests.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// What makes the span of a request, if requests are traced.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_ref()
     }
 
     /// Now.
@@ -258,7 +280,8 @@ impl Router {
         tried: &mut Vec<Arc<Endpoint>>,
         before: Option<&Resolution>,
     ) -> Result<Routed, Refusal> {
-        scratch::with(|scratch| {
+        let mut spans = head.trace.and_then(Orchestration::begin);
+        let result = scratch::with(|scratch| {
             let started = self.now();
             let (pool_index, is_read) = self.resolve(head, body, read, scratch)?;
             let unread = RequestHead { api: None, ..*head };
@@ -267,8 +290,13 @@ impl Router {
             let resolution = before.cloned().unwrap_or_else(|| self.apply_objects(runtime, head, body, scratch));
             let head = &RequestHead { priority: resolution.priority, ..*head };
             let scheduling = self.now();
+            if let Some(spans) = &mut spans {
+                let asked = head.api.and_then(|_| scratch.scanned.model(body)).unwrap_or_default();
+                spans.of(&asked, resolution.served.as_deref(), head.priority, &runtime.name);
+            }
             let weight = runtime.metrics.timed_decisions.weigh(scheduling);
-            let decided = weighted(weight, || self.decide(runtime, head, body, resolution, tried, started, scratch));
+            let decided =
+                weighted(weight, || self.decide(runtime, head, body, resolution, tried, started, scratch, spans.as_mut()));
             let now = self.now();
             self.shared.llm_d.scheduling.observe(now.since(scheduling).as_secs_f64());
             match decided {
@@ -288,7 +316,11 @@ impl Router {
                     Err(refusal)
                 }
             }
-        })
+        });
+        if let Some(spans) = spans {
+            spans.end(head.id, &result);
+        }
+        result
     }
 
     /// Gives a request its priority, and the model that is really served.
@@ -372,6 +404,7 @@ impl Router {
         tried: &[Arc<Endpoint>],
         started: Time,
         scratch: &mut Scratch,
+        spans: Option<&mut Orchestration>,
     ) -> Result<Decision, Refusal> {
         let Scratch { scanned, random, decide, .. } = scratch;
         let snapshot = runtime.pool.snapshot();
@@ -379,7 +412,13 @@ impl Router {
         let scanned = head.api.map(|_| &*scanned);
         let served = resolution.served.as_deref();
         let incoming = Incoming { head, body, scanned, served, now: started, stale_after: runtime.stale_after, tried };
-        let picked = decide::decide(&runtime.plan, &incoming, &snapshot.endpoints, decide, random)?;
+        let picked = match spans {
+            None => decide::decide(&runtime.plan, &incoming, &snapshot.endpoints, decide, random, &mut ())?,
+            Some(spans) => {
+                let watch = &mut spans.watch(&runtime.plan, &snapshot.endpoints);
+                decide::decide(&runtime.plan, &incoming, &snapshot.endpoints, decide, random, watch)?
+            }
+        };
         let max_tokens = scanned.and_then(|found| found.max_tokens());
         let (profile, chosen) = (picked.profile, picked.primary);
         let outgoing = std::mem::take(&mut decide.outgoing);
@@ -390,7 +429,7 @@ impl Router {
     #[expect(clippy::too_many_arguments, reason = "the parts of one request, borrowed separately")]
     fn send_to(
         &self,
-        decision: Decision,
+        mut decision: Decision,
         runtime: &PoolRuntime,
         pool_index: usize,
         head: &RequestHead<'_>,
@@ -431,6 +470,12 @@ impl Router {
         }
         let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(1);
         let record = self.record(&decision, runtime, head.id, attempt, decided, scratch);
+        let split = runtime.plan.handler.plugin.split(scratch.decide.cycle.results());
+        if let Some(split) = split.filter(|_| attempt == 1) {
+            runtime.splits.count(&model, split);
+        }
+        let mut outgoing = std::mem::take(&mut decision.outgoing);
+        let trace = head.trace.and_then(|parent| trace::attempt(parent, &endpoint, head, attempt, &mut outgoing));
         let named = |index: &u32| Arc::clone(&decision.snapshot.endpoints[*index as usize]);
         let others = scratch.decide.cycle.targets(decision.profile).iter().filter(|index| **index != decision.chosen);
         let alternates = others.map(named).collect();
@@ -452,7 +497,7 @@ impl Router {
             shared: Arc::clone(&self.shared),
             metrics: Arc::clone(metrics),
             charge: Some(charge),
-            outgoing: decision.outgoing,
+            outgoing,
             proxy: Proxy::Ourselves,
             usage: None,
             resolution: decision.resolution,
@@ -465,6 +510,8 @@ impl Router {
             first_byte: None,
             status: 0,
             record,
+            split,
+            trace,
             finished: false,
         }
     }

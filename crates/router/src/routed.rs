@@ -11,6 +11,7 @@ use weir_api::Reason;
 use weir_plan::{Outgoing, Plan, Report, Served, Told};
 use weir_pool::{Charge, Endpoint, Pool, Subset, Time};
 use weir_protocol::Usage;
+use weir_traces::Span;
 
 use crate::{
     Shared,
@@ -19,6 +20,7 @@ use crate::{
     metrics::PoolMetrics,
     observed::Observed,
     pool_objects::Resolution,
+    trace,
 };
 
 /// How a routed request ended.
@@ -85,6 +87,10 @@ pub struct Routed {
     pub(crate) first_byte: Option<Time>,
     pub(crate) status: u16,
     pub(crate) record: Option<u64>,
+    /// Which workers serve it, if its profile handler divides requests.
+    pub(crate) split: Option<&'static str>,
+    /// The span of this try.
+    pub(crate) trace: Option<Box<Span>>,
     pub(crate) finished: bool,
 }
 
@@ -202,6 +208,9 @@ impl Routed {
             if let Some(entry) = &mut self.in_flight {
                 entry.prompt_done();
             }
+            if let Some(span) = &mut self.trace {
+                span.event("first_byte");
+            }
         }
     }
 
@@ -287,7 +296,10 @@ impl Routed {
         self.note(Some(failed.as_str()), self.shared.clock.now().since(self.decided));
     }
 
-    fn note(&self, reason: Option<&'static str>, total: Duration) {
+    fn note(&mut self, reason: Option<&'static str>, total: Duration) {
+        if let Some(span) = self.trace.take() {
+            trace::answered(*span, self.status, reason, self.usage.as_ref());
+        }
         let Some(record) = self.record else { return };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let first_byte_us = self.first_byte.map(|at| micros(at.since(self.decided)));

@@ -47,6 +47,7 @@ fn a_warm_decision_stays_within_its_allocations() {
             priority: 0,
             within: None,
             wants_scores: false,
+            trace: None,
         };
         let mut routed = router.route(&head, &bodies[i % bodies.len()]).unwrap();
         routed.first_byte(router.now());

@@ -71,6 +71,7 @@ fn head<'a>(id: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
         priority: 0,
         within: None,
         wants_scores: false,
+        trace: None,
     }
 }
 

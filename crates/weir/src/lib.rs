@@ -19,6 +19,7 @@ mod signals;
 mod state;
 mod status_line;
 mod system;
+mod traces;
 
 use std::{ffi::OsString, io::Write as _, path::Path, process::ExitCode};
 

@@ -1,6 +1,7 @@
 //! What the router knows, as JSON and as metrics.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use prometheus_client::{
 };
 use serde_json::{Value, json};
 use weir_engine_metrics::{ScrapeTotals, Scraper};
-use weir_pool::{BreakerState, Endpoint, Readiness, Time};
+use weir_pool::{BreakerState, Endpoint, ListedModel, Readiness, Time};
 use weir_router::{PoolRuntime, Router};
 
 use crate::{logging::Logging, reload::ReloadStatus};
@@ -48,6 +49,8 @@ fn endpoint(one: &Endpoint, runtime: &PoolRuntime, now: Time) -> Value {
         "addresses": one.addresses().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "labels": one.spec().labels,
         "models": *one.models(),
+        "modelList": listing(one),
+        "numbers": one.numbers.list().iter().map(|(name, number)| (name.to_string(), json!(number))).collect::<serde_json::Map<_, _>>(),
         "readiness": readiness(one.health.readiness()),
         "draining": one.health.is_draining(),
         "circuit": circuit(one.health.breaker.state(now)),
@@ -63,6 +66,12 @@ fn endpoint(one: &Endpoint, runtime: &PoolRuntime, now: Time) -> Value {
         "inflightTokens": one.ledger.tokens(),
         "totalRequests": one.ledger.total_requests(),
     })
+}
+
+/// What `models-data-extractor` keeps.
+fn listing(one: &Endpoint) -> Vec<Value> {
+    let model = |one: &ListedModel| json!({"id": one.id, "object": one.object, "created": one.created, "ownedBy": one.owned_by, "parent": one.parent});
+    one.listing().iter().map(model).collect()
 }
 
 /// `/debug/plugins/state`, in llm-d's format. With several pools a plugin is named after its pool too.
@@ -176,21 +185,30 @@ const PER_ENDPOINT: [(&str, &str, Read); 8] = [
 impl EndpointCollector {
     /// llm-d's counters of what went wrong with sources.
     fn data_layer(&self, encoder: &mut DescriptorEncoder<'_>, totals: &[ScrapeTotals]) -> fmt::Result {
-        let source = ("source_type", "metrics-data-source");
-        let polls = totals.iter().map(|one| one.errors).sum::<u64>();
-        let pages = totals.iter().map(|one| one.incomplete).sum::<u64>();
+        let mut polls: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut pages: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for one in totals {
+            *polls.entry(one.source).or_default() += one.errors;
+            for extractor in &one.extractors {
+                *pages.entry((one.source, extractor)).or_default() += one.incomplete;
+            }
+        }
         let prefixes = ["llm_d_epp_", "llm_d_inference_scheduler_"];
         let wanted = if self.legacy_names.load(Relaxed) { 2 } else { 1 };
         for prefix in &prefixes[..wanted] {
             let name = format!("{prefix}datalayer_poll_errors");
             let mut family =
                 encoder.encode_descriptor(&name, "[ALPHA] Polls of a source that failed", None, MetricType::Counter)?;
-            ConstCounter::new(polls).encode(family.encode_family(&[source])?)?;
+            for (source, count) in &polls {
+                ConstCounter::new(*count).encode(family.encode_family(&[("source_type", *source)])?)?;
+            }
             let name = format!("{prefix}datalayer_extract_errors");
             let help = "[ALPHA] Pages that lacked something that an extractor looks for";
             let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
-            let labels = [source, ("extractor_type", "core-metrics-extractor")];
-            ConstCounter::new(pages).encode(family.encode_family(&labels)?)?;
+            for ((source, extractor), count) in &pages {
+                let labels = [("source_type", *source), ("extractor_type", *extractor)];
+                ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }
@@ -227,8 +245,11 @@ impl Collector for EndpointCollector {
         ];
         for (name, help, read) in per_pool {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for one in &totals {
-                ConstCounter::new(read(one)).encode(family.encode_family(&[("pool", one.pool.as_str())])?)?;
+            // The sources of a pool stand together.
+            for sources in totals.chunk_by(|one, next| one.pool == next.pool) {
+                let Some(first) = sources.first() else { continue };
+                let sum: u64 = sources.iter().map(read).sum();
+                ConstCounter::new(sum).encode(family.encode_family(&[("pool", first.pool.as_str())])?)?;
             }
         }
         self.data_layer(&mut encoder, &totals)?;

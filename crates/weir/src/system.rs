@@ -31,6 +31,7 @@ use weir_gateway::{Gateway, Listener, Live};
 use weir_plan::{CompileOptions, Registry};
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, LlmDCollector, PoolRuntime, Router, RouterMetrics, Shared};
 use weir_tls::{CertReloader, ServerTls, TlsError};
+use weir_traces::Tracer;
 
 pub(crate) use self::election::LeaderView;
 pub(crate) use self::settings::mappings;
@@ -50,6 +51,7 @@ use crate::{
     signals, state,
     state::EndpointCollector,
     status_line,
+    traces::{TraceCollector, Traces},
 };
 
 /// How often endpoints' model lists are looked at for changes.
@@ -108,6 +110,7 @@ pub(crate) struct System {
     plugins: Registry,
     options: CompileOptions,
     shared: Arc<Shared>,
+    tracer: Option<Tracer>,
     live: Arc<ArcSwap<Live>>,
     scraper: Scraper,
     gateway: Mutex<Option<Gateway>>,
@@ -184,8 +187,10 @@ impl System {
         for one in prepared {
             pools.push(one.start(cluster.as_deref(), &stop).await?);
         }
+        let traces = Traces::new(&config.tracing)?;
+        let tracer = traces.as_ref().map(|traces| traces.tracer.clone());
         let objects = Objects::default();
-        let (live, scraped) = assemble(config, &pools, &shared, &objects, cluster.as_deref())?;
+        let (live, scraped) = assemble(config, &pools, &shared, tracer.as_ref(), &objects, cluster.as_deref())?;
         let sync = Arc::new(ArcSwap::from_pointee(sync_of(config, &pools, cluster.as_deref())));
         let live = Arc::new(ArcSwap::from_pointee(live));
         scraper.set_pools(scraped);
@@ -219,6 +224,10 @@ impl System {
         let cluster = Arc::new(ArcSwapOption::new(cluster));
         registry
             .register_collector(Box::new(kubernetes::WatchCollector { cluster: Arc::clone(&cluster), leader: leader.clone() }));
+        if let Some(traces) = traces {
+            registry.register_collector(Box::new(TraceCollector(traces.totals)));
+            tasks.spawn(traces.exporting.run(stop.clone()));
+        }
         let reloads = Arc::new(ReloadStatus::default());
         registry.register_collector(Box::new(state::ReloadCollector { reloads: Arc::clone(&reloads) }));
 
@@ -229,6 +238,7 @@ impl System {
             plugins,
             options,
             shared,
+            tracer,
             live,
             scraper,
             gateway: Mutex::new(Some(gateway)),
@@ -493,7 +503,7 @@ impl System {
             in_force.pools = pools;
             return Err(failure);
         }
-        let (live, scraped) = assemble(&config, &pools, &self.shared, &self.objects, cluster.as_deref())?;
+        let (live, scraped) = assemble(&config, &pools, &self.shared, self.tracer.as_ref(), &self.objects, cluster.as_deref())?;
         self.ext_proc.store(&config, &live);
         self.live.store(Arc::new(live));
         self.scraper.set_pools(scraped);
@@ -506,6 +516,9 @@ impl System {
         }
         if config.leader_election != in_force.config.leader_election {
             tracing::warn!("leaderElection has changed; that takes effect at the next start");
+        }
+        if config.tracing != in_force.config.tracing {
+            tracing::warn!("tracing has changed; that takes effect at the next start");
         }
         for gone in old {
             retire(gone.pool.as_ref(), gone.following).await;
@@ -532,6 +545,7 @@ fn assemble(
     config: &RouterConfig,
     pools: &[PoolInForce],
     shared: &Arc<Shared>,
+    tracer: Option<&Tracer>,
     objects: &Objects,
     cluster: Option<&Cluster>,
 ) -> Result<(Live, Scraped), Failure> {
@@ -561,7 +575,7 @@ fn assemble(
         upstreams.push(towards.upstream);
         scraped.push((Arc::clone(&one.pool), towards.scrape));
     }
-    let router = Arc::new(Router::new(runtimes, Arc::clone(shared)));
+    let router = Arc::new(Router::new(runtimes, Arc::clone(shared)).with_tracer(tracer.cloned()));
     Ok((Live { router, upstreams, settings: settings::gateway(config)? }, scraped))
 }
 

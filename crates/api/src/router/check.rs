@@ -49,6 +49,7 @@ impl RouterConfig {
         if let Some(election) = &self.leader_election {
             election.check(found);
         }
+        self.tracing.check(found);
         if *self.explain.candidates == 0 {
             found.push(self.explain.candidates.error("the number of candidates must be above zero"));
         }

@@ -3,11 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use weir_api::Diagnostic;
+use weir_pool::EndpointEvents;
 use weir_protocol::Parsers;
 
 use crate::{
-    Admitter, Columns, DataSet, DiscoveryFile, Effective, EngineSpec, Filter, HeaderProcessor, Picker, PreRequest, Producer,
-    ProfileHandler, Reporter, ResponseHeaders, SaturationDetector, Scorer, Screener, SourceTls, UsageLimits,
+    Admitter, Columns, DataSet, DiscoveryFile, Effective, EngineSpec, Filter, HeaderProcessor, ModelsSource, NumberConfig,
+    PageConfig, Picker, PreRequest, Producer, ProfileHandler, Reporter, ResponseHeaders, SaturationDetector, Scorer, Screener,
+    SourceTls, UsageLimits,
 };
 
 /// A plugin and the name of its instance.
@@ -108,6 +110,28 @@ impl Default for MetricsSource {
     }
 }
 
+/// A page besides the engine's own that is fetched, and who reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageSource {
+    /// Name of the source's instance.
+    pub name: String,
+    /// Its type.
+    pub kind: &'static str,
+    /// Where and how often.
+    pub page: PageConfig,
+    /// At least one.
+    pub readers: Vec<PageReader>,
+}
+
+/// Somebody who reads a page.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PageReader {
+    /// The numbers of the endpoint's engine, by these tables; where the page is does not matter.
+    Engines(MetricsSource),
+    /// Single numbers, and the type of the extractor.
+    Numbers(&'static str, Vec<NumberConfig>),
+}
+
 /// A configuration, compiled. Immutable.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -141,6 +165,12 @@ pub struct Plan {
     pub reads: DataSet,
     /// What is scraped; `None`: nothing.
     pub metrics: Option<MetricsSource>,
+    /// Pages that are fetched besides.
+    pub pages: Vec<PageSource>,
+    /// How lists of models are fetched, if the configuration says so.
+    pub models: Option<ModelsSource>,
+    /// Who hears of endpoints that come and go.
+    pub endpoint_events: Vec<Named<Arc<dyn EndpointEvents>>>,
     /// Where the endpoints are listed; `None`: whoever keeps the pool knows.
     pub discovery: Option<DiscoveryFile>,
     /// How in-flight tokens are charged.

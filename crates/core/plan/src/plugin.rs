@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use weir_pool::Endpoint;
+use weir_pool::{Endpoint, EndpointEvents};
 use weir_protocol::{ParserKind, Usage};
 
 use crate::{Attributes, Candidates, Column, DataSet, PickError, PoolView, RequestAttributes, RequestView, Targets};
@@ -21,6 +21,25 @@ pub trait Screener: Send + Sync {
     fn reads(&self) -> DataSet;
     /// Keeps in `keep` the indices (from `view.index`) that may stay, in their order. `keep` comes empty.
     fn screen(&self, request: &RequestView<'_>, view: &PoolView<'_>, random: &mut Rng, keep: &mut Candidates);
+    /// What it counts, for metrics.
+    fn figures(&self) -> Vec<Figure> {
+        Vec::new()
+    }
+}
+
+/// A number that a plugin keeps for metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// llm-d's name for it, without its prefix and without `_total`.
+    pub family: &'static str,
+    /// What it means, as a sentence.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub counts: bool,
+    /// Labels besides the plugin's type and name.
+    pub labels: Vec<(&'static str, String)>,
+    /// The number.
+    pub value: f64,
 }
 
 /// Says whether a request may be scheduled at all.
@@ -112,6 +131,12 @@ pub trait ProfileHandler: Send + Sync {
     }
     /// The profile of prefill workers, if there is one; otherwise the one named `prefill` counts.
     fn prefill(&self) -> Option<usize> {
+        None
+    }
+    /// Which workers serve the request, for handlers that may divide it among several: `decode-only`, `prefill-decode`,
+    /// `encode-decode` or `encode-prefill-decode`. `results` are those of a cycle that is through.
+    fn split(&self, results: &[ProfileResult]) -> Option<&'static str> {
+        let _ = results;
         None
     }
 }
@@ -276,8 +301,61 @@ pub enum SourceConfig {
         /// User-defined engines: as written, decoded by whoever scrapes.
         engines: Vec<EngineSpec>,
     },
+    /// A page besides the engine's own.
+    Page(PageConfig),
+    /// Numbers that stand on such pages.
+    Numbers(Vec<NumberConfig>),
+    /// `models-data-source`: how lists of models are fetched.
+    Models(ModelsSource),
+    /// `models-data-extractor`: everything that they say is kept.
+    ModelDetails,
     /// `file-discovery`: where the endpoints are listed.
     File(DiscoveryFile),
+}
+
+/// Where and how often a page besides the engine's own is fetched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageConfig {
+    /// `http` or `https`; `None`: as the endpoint.
+    pub scheme: Option<String>,
+    /// Its path.
+    pub path: String,
+    /// Its port; `None`: the endpoint's.
+    pub port: Option<u16>,
+    /// How often; `None`: as the pool says.
+    pub interval: Option<Duration>,
+    /// TLS, where the page is fetched by it.
+    pub tls: SourceTls,
+    /// Whether labels of endpoints (`metricsAddress`, `metricsPort`) say where their page is.
+    pub by_label: bool,
+}
+
+/// A number that stands on a page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumberConfig {
+    /// Its name among the numbers of an endpoint: `attribute/producer`, or without a producer.
+    pub name: String,
+    /// Where it stands: `family{label=value}`.
+    pub family: String,
+    /// What it is divided by.
+    pub divisor: f64,
+    /// Whether the page is about many pods, so that the greatest of the series about the endpoint's own pod counts.
+    pub of_pod: bool,
+}
+
+/// How lists of models are fetched.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelsSource {
+    /// `http` or `https`; `None`: as the endpoint.
+    pub scheme: Option<String>,
+    /// Path of the list; `None`: `/v1/models`.
+    pub path: Option<String>,
+    /// How often; `None`: every 30 seconds.
+    pub interval: Option<Duration>,
+    /// TLS, where `scheme` asks for it.
+    pub tls: SourceTls,
+    /// Whether everything that lists say is kept, not only names.
+    pub details: bool,
 }
 
 /// TLS towards a page with facts about an endpoint.
@@ -375,6 +453,8 @@ pub struct Parts {
     pub reporter: Option<Arc<dyn Reporter>>,
     /// Source or extractor of facts about endpoints.
     pub source: Option<SourceConfig>,
+    /// Hears of endpoints that come and go.
+    pub endpoint_events: Option<Arc<dyn EndpointEvents>>,
     /// Which labels say where endpoints run.
     pub topology: Option<Arc<TopologyLabels>>,
     /// How in-flight tokens are counted.

@@ -9,6 +9,8 @@ use fastrand::Rng;
 use weir_plan::{Attributes, Candidates, PickError, Plan, PoolView, Profile, ProfileResult, RequestView, Scores};
 use weir_pool::{Endpoint, EndpointState};
 
+use crate::watch::{Step, Watch};
+
 /// Which endpoint gets the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Picked {
@@ -86,20 +88,43 @@ pub fn run(
     scratch: &mut Scratch,
     random: &mut Rng,
 ) -> Result<Picked, PickError> {
+    run_watched(plan, request, endpoints, states, candidates, attributes, scratch, random, &mut ())
+}
+
+/// The same, step by step before the eyes of `watch`.
+///
+/// # Errors
+/// As [`run`].
+#[expect(clippy::too_many_arguments, reason = "the parts of one decision, borrowed separately")]
+pub fn run_watched(
+    plan: &Plan,
+    request: &RequestView<'_>,
+    endpoints: &[Arc<Endpoint>],
+    states: &[EndpointState],
+    candidates: &[u32],
+    attributes: &Attributes,
+    scratch: &mut Scratch,
+    random: &mut Rng,
+    watch: &mut impl Watch,
+) -> Result<Picked, PickError> {
     scratch.start(plan.profiles.len());
     if candidates.is_empty() {
         return Err(PickError::NoEndpoints { known: endpoints.len() });
     }
     let mut frozen = Frozen { request, endpoints, states, candidates, attributes, peer: None };
     let handler = &plan.handler.plugin;
-    while let Some(place) = handler.next(request, &frozen.view(candidates), scratch.results()) {
+    loop {
+        let next = handler.next(request, &frozen.view(candidates), scratch.results());
+        watch.done(Step::Asked { next });
+        let Some(place) = next else { break };
         let Some(profile) = plan.profiles.get(place) else { break };
         if scratch.results[place].ran {
             // A handler that asks for it again would never end.
             break;
         }
         frozen.peer = handler.peer(scratch.results());
-        let error = scratch.run_profile(place, profile, frozen, random).err();
+        let error = scratch.run_profile(place, profile, frozen, random, watch).err();
+        watch.done(Step::Ended { error: error.as_ref() });
         let result = &mut scratch.results[place];
         result.ran = true;
         result.error = error;
@@ -186,7 +211,14 @@ impl Scratch {
         }
     }
 
-    fn run_profile(&mut self, place: usize, profile: &Profile, frozen: Frozen<'_>, random: &mut Rng) -> Result<(), PickError> {
+    fn run_profile(
+        &mut self,
+        place: usize,
+        profile: &Profile,
+        frozen: Frozen<'_>,
+        random: &mut Rng,
+        watch: &mut impl Watch,
+    ) -> Result<(), PickError> {
         let Run { candidates, removed, scores, totals } = &mut self.runs[place];
         candidates.extend_from_slice(frozen.candidates);
         for (place, filter) in profile.filters.iter().enumerate() {
@@ -198,6 +230,7 @@ impl Scratch {
                 removed.extend(gone.map(|index| (*index, place as u32)));
             }
             if candidates.is_empty() {
+                watch.done(Step::Filtered { before: frozen.candidates.len(), after: 0 });
                 return Err(PickError::Filtered {
                     profile: profile.name.clone(),
                     filter: filter.name.clone(),
@@ -205,20 +238,23 @@ impl Scratch {
                 });
             }
         }
+        watch.done(Step::Filtered { before: frozen.candidates.len(), after: candidates.len() });
         let view = frozen.view(candidates);
         totals.resize(view.len(), 0.0);
         scores.resize(view.len() * profile.scorers.len(), 0.0);
-        for (scored, row) in profile.scorers.iter().zip(scores.chunks_exact_mut(view.len())) {
+        for (scorer, (scored, row)) in profile.scorers.iter().zip(scores.chunks_exact_mut(view.len())).enumerate() {
             scored.scorer.plugin.score(frozen.request, &view, row);
             for (score, total) in row.iter_mut().zip(totals.iter_mut()) {
                 *score = clamped(*score);
                 *total += *score * scored.weight;
             }
+            watch.done(Step::Scored { scorer, scores: row });
         }
         self.order.clear();
         profile.picker.plugin.pick(Scores { totals }, random, &mut self.order);
         let targets = &mut self.results[place].targets;
         targets.extend(self.order.iter().filter_map(|row| candidates.get(*row as usize)));
+        watch.done(Step::Picked { candidates, totals });
         Ok(())
     }
 }

@@ -25,15 +25,10 @@ mod tests {
         assert_eq!(
             inactive,
             [
-                "dcgm-data-source",
-                "dcgm-extractor",
                 "edf-ordering-policy",
                 "fcfs-ordering-policy",
                 "global-strict-fairness-policy",
                 "k8s-notification-source",
-                "multicluster-file-discovery",
-                "multicluster-metrics-data-source",
-                "multicluster-metrics-extractor",
                 "precise-prefix-cache-producer",
                 "precise-prefix-cache-scorer",
                 "predicted-latency-producer",

@@ -2,7 +2,7 @@
 //!
 //! - [`register`] adds every plugin type of this crate to a registry.
 //! - [`produce`] runs a plan's data producers for one request.
-//! - [`run`] runs the cycle: for each profile that the handler wants, filter, score, pick.
+//! - [`run`] runs the cycle: for each profile that the handler wants, filter, score, pick. [`run_watched`] shows each step to a [`Watch`].
 //!
 //! Invariants: a score is in 0..=1 before its weight is applied, NaN counts as 0; every tie and draw comes from the generator
 //! that the caller passes; every target is one of the candidates.
@@ -36,10 +36,14 @@ mod source;
 #[cfg(test)]
 mod testing;
 mod topology;
+mod watch;
 
 use weir_plan::Registry;
 
-pub use self::cycle::{Picked, Scratch, clamped, produce, run};
+pub use self::{
+    cycle::{Picked, Scratch, clamped, produce, run, run_watched},
+    watch::{Step, Watch},
+};
 
 /// Adds every plugin type of this crate.
 pub fn register(registry: &mut Registry) {

@@ -119,6 +119,7 @@ fn deciding_allocates_nothing(picker: &str, count: &str, endpoints: u16) {
 fn max_score_picker() {
     deciding_allocates_nothing("max-score-picker", "1", 8);
     deciding_allocates_nothing("max-score-picker", "3", 100);
+    deciding_allocates_nothing("max-score-picker", "1", 1_000);
 }
 
 #[test]

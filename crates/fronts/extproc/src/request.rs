@@ -12,6 +12,7 @@ use weir_pool::{Endpoint, Subset};
 use weir_protocol::{Api, ErrorStyle, ModelRestore, RestoreForm, Route, Scanner, classify};
 use weir_protocol_extproc::{Completion, Decision, Headers, Immediate, Number, Request};
 use weir_router::{End, Proxy, Refusal, RequestHead, Routed};
+use weir_traces::{Parent, Span};
 
 use crate::{
     Live,
@@ -46,6 +47,10 @@ pub(crate) struct Session {
     /// Gives them the model's name back that the client asked for.
     restore: Option<Box<ModelRestore>>,
     entry: Option<Box<Entry>>,
+    /// From the request's headers to its end.
+    span: Option<Box<Span>>,
+    /// What others hang on.
+    trace: Option<Parent>,
     status: u16,
     reason: Option<Reason>,
 }
@@ -82,6 +87,8 @@ impl Session {
             full_duplex,
             restore: None,
             entry: None,
+            span: None,
+            trace: None,
             status: 0,
             reason: None,
         }
@@ -104,11 +111,12 @@ impl Session {
             self.entry = Some(Box::new(Entry {
                 id: id.clone(),
                 method: headers.method().clone(),
-                path: headers.path().split(['?', '#']).next().unwrap_or_default().to_owned(),
+                path: path_of(headers).to_owned(),
                 endpoint: None,
                 started: Instant::now(),
             }));
         }
+        self.begin_span(headers, id);
         self.api.is_some() || self.unreadable
     }
 
@@ -117,6 +125,18 @@ impl Session {
         let Some(api) = self.api.filter(|_| so_far.len() >= READ_EARLY_BYTES && !self.malformed) else { return };
         let scanner = self.scanner.get_or_insert_with(|| Box::new(Scanner::new(api)));
         self.malformed = scanner.feed(so_far).is_err();
+    }
+
+    fn begin_span(&mut self, headers: &Headers, id: &HeaderValue) {
+        let Some(tracer) = self.live.router.tracer() else { return };
+        let mut span = tracer.request("gateway.request", &headers.fields);
+        if span.is_recording() {
+            span.set("http.request.method", headers.method().as_str().to_owned());
+            span.set("url.path", path_of(headers).to_owned());
+            span.set("gen_ai.request.id", id.to_str().unwrap_or("-").to_owned());
+        }
+        self.trace = Some(span.parent());
+        self.span = span.is_recording().then(|| Box::new(span));
     }
 
     /// Takes the hints that came with a message of the request. The newest list that names somebody counts; an empty one only as
@@ -147,6 +167,7 @@ impl Session {
             priority: 0,
             within: self.subset.as_ref(),
             wants_scores: self.live.settings.scores,
+            trace: self.trace.as_ref(),
         };
         let body = request.body.unwrap_or(&empty);
         let routed = match self.scanner.take().filter(|_| head.api.is_some() && !self.malformed) {
@@ -294,11 +315,14 @@ impl Session {
     }
 
     fn log(&mut self, completion: Completion) {
-        let Some(entry) = self.entry.take() else { return };
         if completion == Completion::ClientGone {
             self.status = Reason::ClientDisconnected.status();
             self.reason = Some(Reason::ClientDisconnected);
         }
+        if let Some(mut span) = self.span.take() {
+            span.answered(self.status, self.reason.map(Reason::as_str));
+        }
+        let Some(entry) = self.entry.take() else { return };
         tracing::info!(
             target: "access",
             id = entry.id.to_str().unwrap_or("-"),
@@ -310,6 +334,10 @@ impl Session {
             reason = self.reason.map_or("-", Reason::as_str),
         );
     }
+}
+
+fn path_of(headers: &Headers) -> &str {
+    headers.path().split(['?', '#']).next().unwrap_or_default()
 }
 
 /// What gives a response the model's name back that the client asked for.

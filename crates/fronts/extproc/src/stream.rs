@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -29,6 +30,9 @@ pub(crate) struct Process {
     /// There from the first message on.
     under_way: Option<UnderWay>,
     over: bool,
+    began: Instant,
+    /// What the proxy is told at the end.
+    code: Code,
 }
 
 struct UnderWay {
@@ -39,8 +43,8 @@ struct UnderWay {
 
 impl Process {
     pub(crate) fn new(inbound: Streaming<ProcessingRequest>, live: Arc<ArcSwap<Live>>, metrics: Arc<Metrics>) -> Self {
-        metrics.in_flight.inc();
-        Self { inbound, live, metrics, under_way: None, over: false }
+        metrics.stream_began();
+        Self { inbound, live, metrics, under_way: None, over: false, began: Instant::now(), code: Code::Ok }
     }
 
     /// Takes one message.
@@ -79,6 +83,7 @@ impl Process {
     fn fail(&mut self, status: Status) -> Status {
         tracing::warn!(error = status.message(), "a proxy's stream was refused");
         self.over = true;
+        self.code = status.code();
         match self.under_way.take() {
             Some(mut under_way) => under_way.session.violated(),
             None => self.metrics.violated(),
@@ -183,10 +188,14 @@ impl Stream for Process {
                         return Poll::Ready(Some(Err(this.fail(status))));
                     }
                 }
-                Some(Err(status)) if matches!(status.code(), Code::Cancelled | Code::Unknown) => this.end(Closed::ByProxy),
+                Some(Err(status)) if matches!(status.code(), Code::Cancelled | Code::Unknown) => {
+                    this.code = Code::Cancelled;
+                    this.end(Closed::ByProxy);
+                }
                 Some(Err(status)) => {
                     // What the proxy sent could not be read, such as a message above the limit: it is told.
                     this.end(Closed::Broken);
+                    this.code = status.code();
                     return Poll::Ready(Some(Err(status)));
                 }
                 None => this.end(Closed::ByProxy),
@@ -198,9 +207,10 @@ impl Stream for Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.over {
+            self.code = Code::Cancelled;
             self.end(Closed::ByProxy);
         }
-        self.metrics.in_flight.dec();
+        self.metrics.stream_over(self.began.elapsed().as_secs_f64(), self.code);
     }
 }
 

@@ -111,6 +111,7 @@ async fn answer(
         let draining = peer.shared.draining.load(Relaxed);
         return settle(empty(if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }), ticket);
     }
+    let trace = live.router.tracer().map(|tracer| ticket.trace(tracer, head, id));
     if settings.keys.as_ref().is_some_and(|keys| !keys.admit(&head.headers)) {
         return refused(&refusal(Reason::Unauthorized), ticket);
     }
@@ -162,6 +163,7 @@ async fn answer(
             priority: 0,
             within: None,
             wants_scores: false,
+            trace: trace.as_ref(),
         },
         uri: &head.uri,
         id,

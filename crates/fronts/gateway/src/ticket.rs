@@ -1,11 +1,12 @@
-//! One request's accounts: metrics and the access log, settled exactly once however it ends.
+//! One request's accounts: metrics, its span and the access log, settled exactly once however it ends.
 
 use std::{sync::Arc, time::Instant};
 
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, Uri, request::Parts};
 use weir_api::Reason;
 use weir_pool::Endpoint;
 use weir_protocol::ErrorStyle;
+use weir_traces::{Parent, Span, Tracer};
 
 use crate::{metrics::Metrics, service::Peer};
 
@@ -14,6 +15,8 @@ pub(crate) struct Ticket {
     peer: Arc<Peer>,
     /// What only the access log wants.
     entry: Option<Box<Entry>>,
+    /// From the head to the end of the answer.
+    span: Option<Box<Span>>,
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     /// How the client wants to read errors.
     pub(crate) style: ErrorStyle,
@@ -41,6 +44,7 @@ impl Ticket {
         Self {
             peer: Arc::clone(peer),
             entry,
+            span: None,
             endpoint: None,
             style,
             status: 0,
@@ -55,6 +59,20 @@ impl Ticket {
         &self.peer.shared.metrics
     }
 
+    /// Begins the request's span. Returns what others hang on.
+    pub(crate) fn trace(&mut self, tracer: &Tracer, head: &Parts, id: &HeaderValue) -> Parent {
+        let mut span = tracer.request("gateway.request", &head.headers);
+        if span.is_recording() {
+            span.set("http.request.method", head.method.as_str().to_owned());
+            span.set("url.path", head.uri.path().to_owned());
+            span.set("gen_ai.request.id", id.to_str().unwrap_or("-").to_owned());
+            span.set("client.address", self.peer.address.to_str().unwrap_or("-").to_owned());
+        }
+        let parent = span.parent();
+        self.span = span.is_recording().then(|| Box::new(span));
+        parent
+    }
+
     /// The request is over.
     pub(crate) fn settle(&mut self) {
         if std::mem::replace(&mut self.settled, true) {
@@ -66,6 +84,9 @@ impl Ticket {
         metrics.answered(self.status);
         metrics.bytes_in.inc_by(self.bytes_in);
         metrics.bytes_out.inc_by(self.bytes_out);
+        if let Some(mut span) = self.span.take() {
+            span.answered(self.status, self.reason.map(Reason::as_str));
+        }
         if let Some(entry) = &self.entry {
             tracing::info!(
                 target: "access",

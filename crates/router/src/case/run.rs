@@ -116,6 +116,7 @@ impl Bench {
             priority: request.priority,
             within: None,
             wants_scores: false,
+            trace: None,
         };
         self.router.route(&head, &request.body)
     }
@@ -194,6 +195,7 @@ impl Bench {
             prompt_tokens: None,
             profiles: profiles.collect(),
             request_headers: BTreeMap::new(),
+            request_port: None,
             response_headers: BTreeMap::new(),
             unmet: Vec::new(),
         };
@@ -206,6 +208,7 @@ impl Bench {
                 routed.response_head(StatusCode::OK, &mut headers);
                 verdict.response_headers = texts(&headers);
                 verdict.request_headers = texts(&routed.outgoing.headers);
+                verdict.request_port = routed.outgoing.port;
                 routed.finish(End::Complete);
             }
             Err(Refusal { outcome, message, .. }) => {

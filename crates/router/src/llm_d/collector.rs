@@ -44,6 +44,9 @@ const NEW: &str = "llm_d_epp_";
 const OBJECTIVE: &str = "inference_objective_";
 const POOL: &str = "inference_pool_";
 const EXTENSION: &str = "inference_extension_";
+const SCHEDULER: &str = "llm_d_inference_scheduler_";
+/// The handler that divided requests before `disagg-profile-handler`, whose decisions have a family of their own.
+const PD_HANDLER: &str = "pd-profile-handler";
 
 /// How a histogram of requests is called: today, help, before.
 type RequestHistogram = (&'static str, &'static str, &'static str, fn(&Series) -> &Histogram);
@@ -81,6 +84,8 @@ impl Collector for LlmDCollector {
         pools(&router, &mut families, legacy)?;
         self.prefixes(&router, &mut families, legacy)?;
         self.in_flight(&mut families)?;
+        self.splits(&mut families, legacy)?;
+        figures(&router, &mut families)?;
         let info = [("commit", option_env!("WEIR_COMMIT").unwrap_or("unknown")), ("build_ref", env!("CARGO_PKG_VERSION"))];
         let rows = vec![(info.map(|(name, value)| (name, value.to_owned())).to_vec(), 1.0)];
         both(legacy, EXTENSION, "info", |name| families.gauge(name, "What was built", &rows))
@@ -282,6 +287,56 @@ impl LlmDCollector {
         families.gauge(&format!("{NEW}inflight_requests"), "Requests in flight", &rows(|(requests, _)| requests))?;
         families.gauge(&format!("{NEW}inflight_tokens"), "Tokens in flight", &rows(|(_, tokens)| tokens))
     }
+}
+
+impl LlmDCollector {
+    fn splits(&self, families: &mut Families<'_, '_>, legacy: bool) -> fmt::Result {
+        let splits = self.shared.llm_d.splits.lock();
+        for (family, of_pd) in [("disagg_decision", false), ("pd_decision", true)] {
+            let own = splits.iter().filter(|((_, kind), _)| (*kind == PD_HANDLER) == of_pd);
+            let rows: Rows<u64> = own
+                .flat_map(|((name, kind), splits)| {
+                    let row = |(model, decision, count): (String, &'static str, u64)| {
+                        let labels = with(with(producer(name, kind), "model_name", &model), "decision_type", decision);
+                        (labels, count)
+                    };
+                    splits.read().into_iter().map(row)
+                })
+                .collect();
+            let help = "Requests by the workers that they were divided among";
+            families.counter(&format!("{NEW}{family}"), help, &rows)?;
+            if legacy {
+                let before = rows.into_iter().map(|(labels, count)| (labels[2..].to_vec(), count));
+                families.counter(&format!("{SCHEDULER}{family}"), help, &summed(before, |sum, more| *sum += more))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What screeners count; pools whose screeners share a name are added up.
+fn figures(router: &Router, families: &mut Families<'_, '_>) -> fmt::Result {
+    let mut counters: BTreeMap<&str, (&str, Rows<u64>)> = BTreeMap::new();
+    let mut gauges: BTreeMap<&str, (&str, Rows<f64>)> = BTreeMap::new();
+    for one in router.pools().iter().flat_map(|runtime| &runtime.plan.screeners) {
+        for figure in one.plugin.figures() {
+            let own = [("plugin_type", one.kind.to_owned()), ("plugin_name", one.name.clone())];
+            let labels: LabelSet = own.into_iter().chain(figure.labels).collect();
+            if figure.counts {
+                counters.entry(figure.family).or_insert((figure.help, Vec::new())).1.push((labels, figure.value as u64));
+            } else {
+                gauges.entry(figure.family).or_insert((figure.help, Vec::new())).1.push((labels, figure.value));
+            }
+        }
+    }
+    for (family, (help, rows)) in counters {
+        families.counter(&format!("{NEW}{family}"), help, &summed(rows, |sum, more| *sum += more))?;
+    }
+    for (family, (help, rows)) in gauges {
+        // Of pools whose screeners share a name and a revision the last one counts.
+        families.gauge(&format!("{NEW}{family}"), help, &summed(rows, |last, value| *last = value))?;
+    }
+    Ok(())
 }
 
 fn producer(name: &str, kind: &str) -> LabelSet {

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Instant};
 use fastrand::Rng;
 use http::HeaderMap;
 use weir_plan::{
-    Admitter, Attributes, Candidates, DataSet, Filter, HeaderProcessor, Named, Outgoing, PickError, Picker, Plan, PoolView,
-    PreRequest, Producer, ProfileHandler, ProfileResult, RequestAttributes, RequestView, ResponseHeaders, Scorer, Scores,
-    Screener, Served, Targets,
+    Admitter, Attributes, Candidates, DataSet, Figure, Filter, HeaderProcessor, Named, Outgoing, PickError, Picker, Plan,
+    PoolView, PreRequest, Producer, ProfileHandler, ProfileResult, RequestAttributes, RequestView, ResponseHeaders, Scorer,
+    Scores, Screener, Served, Targets,
 };
 use weir_pool::Endpoint;
 
@@ -87,6 +87,10 @@ impl Screener for Timed<dyn Screener> {
 
     fn screen(&self, request: &RequestView<'_>, view: &PoolView<'_>, random: &mut Rng, keep: &mut Candidates) {
         self.time(|inner| inner.screen(request, view, random, keep));
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        self.inner.figures()
     }
 }
 
@@ -177,5 +181,9 @@ impl ProfileHandler for TimedHandler {
 
     fn prefill(&self) -> Option<usize> {
         self.picking.inner.prefill()
+    }
+
+    fn split(&self, results: &[ProfileResult]) -> Option<&'static str> {
+        self.picking.inner.split(results)
     }
 }

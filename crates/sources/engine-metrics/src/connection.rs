@@ -17,7 +17,7 @@ use crate::response::{ResponseError, ResponseReader};
 /// A page of usual size fits in one read.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Largest answer, in bytes.
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 /// Buffers kept for later, and the largest that is worth keeping.
 const SPARE_BUFFERS: usize = 8;
 const MAX_SPARE_BYTES: usize = 256 * 1024;

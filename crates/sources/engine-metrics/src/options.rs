@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use rustls::ClientConfig;
 use weir_pool::Scheme;
 
-use crate::EngineMappings;
+use crate::{EngineMappings, PageOptions};
 
 /// A key sent as `Authorization: Bearer …`. Its text shows up in no log.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,6 +64,31 @@ pub struct ScrapeOptions {
     pub tls_server_name: Option<String>,
     /// What the pages mean.
     pub mappings: Arc<EngineMappings>,
+    /// Pages besides.
+    pub pages: Vec<Arc<PageOptions>>,
+    /// How lists of models are fetched.
+    pub models: ModelsOptions,
+}
+
+/// How lists of models are fetched.
+#[derive(Clone, Debug)]
+pub struct ModelsOptions {
+    /// Scheme; `None` is the endpoint's.
+    pub scheme: Option<Scheme>,
+    /// Path of the list.
+    pub path: String,
+    /// Time from list to list.
+    pub interval: Duration,
+    /// How `https` is verified, where it is not as for the endpoint itself.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Whether everything that lists say of models is kept, not only their names.
+    pub details: bool,
+}
+
+impl Default for ModelsOptions {
+    fn default() -> Self {
+        Self { scheme: None, path: "/v1/models".to_owned(), interval: Duration::from_secs(30), tls: None, details: false }
+    }
 }
 
 impl Default for ScrapeOptions {
@@ -81,6 +106,8 @@ impl Default for ScrapeOptions {
             tls: None,
             tls_server_name: None,
             mappings: Arc::default(),
+            pages: Vec::new(),
+            models: ModelsOptions::default(),
         }
     }
 }

@@ -165,6 +165,32 @@ impl Scanner {
     }
 }
 
+/// One series of a page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Series<'p> {
+    pub(crate) value: f64,
+    labels: &'p [u8],
+}
+
+impl Series<'_> {
+    /// Whether it has this label.
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        label(self.labels, name).is_some()
+    }
+
+    /// Whether it has this label with this value.
+    pub(crate) fn is(&self, name: &[u8], value: &[u8]) -> bool {
+        label(self.labels, name).is_some_and(|found| *unescape(found) == *value)
+    }
+}
+
+/// The series of one family, in their order.
+pub(crate) fn series<'p>(page: &'p [u8], family: &'p [u8]) -> impl Iterator<Item = Series<'p>> {
+    let named = move |line: &&[u8]| line.starts_with(family) && matches!(line.get(family.len()), Some(b'{' | b' ' | b'\t'));
+    let lines = page.split(|byte| *byte == b'\n').filter(named);
+    lines.filter_map(move |line| parse(line, family.len())).map(|found| Series { value: found.value, labels: found.labels })
+}
+
 /// Takes a sample line apart: labels (without braces), value, timestamp (negative infinity if there is none).
 fn parse(line: &[u8], name_len: usize) -> Option<Found<'_>> {
     let rest = line.get(name_len..)?;

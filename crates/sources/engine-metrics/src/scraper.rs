@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use weir_pool::Pool;
 
 use self::worker::Worker;
-use crate::{Clock, ScrapeOptions, connection::Buffers};
+use crate::{Clock, PageOptions, PageReader, ScrapeOptions, connection::Buffers};
 
 /// Scrapes and probes every endpoint of its pools, in one task, and publishes what they say into the pools.
 ///
@@ -27,11 +27,15 @@ pub struct Scraper {
     shared: Arc<Shared>,
 }
 
-/// What a pool's scrapes came to since the start.
+/// What the scrapes of one source of a pool came to since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrapeTotals {
     /// The pool's name.
     pub pool: String,
+    /// Type of the source.
+    pub source: &'static str,
+    /// Types of those that read it.
+    pub extractors: Vec<&'static str>,
     /// Visits, probes included.
     pub scrapes: u64,
     /// Visits to which no usable answer came.
@@ -52,6 +56,15 @@ struct Counters {
 
 struct Entry {
     pool: Arc<Pool>,
+    options: Arc<ScrapeOptions>,
+    counters: Arc<Counters>,
+    pages: Vec<Page>,
+}
+
+/// A page besides the engine's own.
+struct Page {
+    page: Arc<PageOptions>,
+    /// Those of the pool, at the page's pace.
     options: Arc<ScrapeOptions>,
     counters: Arc<Counters>,
 }
@@ -85,12 +98,23 @@ impl Scraper {
     /// Replaces the pools. Endpoints that stay keep their connections.
     pub fn set_pools(&self, pools: Vec<(Arc<Pool>, ScrapeOptions)>) {
         let mut current = self.shared.pools.lock();
-        let known: HashMap<&str, &Arc<Counters>> = current.iter().map(|entry| (entry.pool.name(), &entry.counters)).collect();
+        let mut known: HashMap<(&str, &str), Arc<Counters>> = HashMap::new();
+        for entry in current.iter() {
+            known.insert((entry.pool.name(), METRICS), Arc::clone(&entry.counters));
+            for one in &entry.pages {
+                known.insert((entry.pool.name(), one.page.path.as_str()), Arc::clone(&one.counters));
+            }
+        }
         let entries: Vec<Entry> = pools
             .into_iter()
             .map(|(pool, options)| {
-                let counters = known.get(pool.name()).map(|known| Arc::clone(known)).unwrap_or_default();
-                Entry { pool, options: Arc::new(options), counters }
+                let kept = |key: &str| kept(&known, pool.name(), key);
+                let page = |page: &Arc<PageOptions>| {
+                    let paced = ScrapeOptions { interval: page.interval, pages: Vec::new(), ..options.clone() };
+                    Page { page: Arc::clone(page), options: Arc::new(paced), counters: kept(&page.path) }
+                };
+                let (pages, own) = (options.pages.iter().map(page).collect(), kept(METRICS));
+                Entry { pool, options: Arc::new(options), counters: own, pages }
             })
             .collect();
         *current = Arc::new(entries);
@@ -112,19 +136,40 @@ impl Scraper {
         let _ = self.shared.asked.subscribe().wait_for(|asked| *asked >= revision).await;
     }
 
-    /// Totals of each pool, in the order of the pools.
+    /// Totals of each source of each pool, in the order of the pools; engines' own pages first.
     pub fn totals(&self) -> Vec<ScrapeTotals> {
         let pools = Arc::clone(&self.shared.pools.lock());
-        let total = |entry: &Entry| ScrapeTotals {
-            pool: entry.pool.name().to_owned(),
-            scrapes: entry.counters.scrapes.load(Relaxed),
-            errors: entry.counters.errors.load(Relaxed),
-            incomplete: entry.counters.incomplete.load(Relaxed),
-            bytes: entry.counters.bytes.load(Relaxed),
+        let total = |pool: &str, source, extractors, counters: &Counters| ScrapeTotals {
+            pool: pool.to_owned(),
+            source,
+            extractors,
+            scrapes: counters.scrapes.load(Relaxed),
+            errors: counters.errors.load(Relaxed),
+            incomplete: counters.incomplete.load(Relaxed),
+            bytes: counters.bytes.load(Relaxed),
         };
-        pools.iter().map(total).collect()
+        let mut totals = Vec::with_capacity(pools.len());
+        for entry in pools.iter() {
+            totals.push(total(entry.pool.name(), METRICS, vec![CORE], &entry.counters));
+            for one in &entry.pages {
+                let readers = one.page.readers.iter().map(|reader| match reader {
+                    PageReader::Engines(_) => CORE,
+                    PageReader::Numbers { extractor, .. } => *extractor,
+                });
+                totals.push(total(entry.pool.name(), one.page.source, readers.collect(), &one.counters));
+            }
+        }
+        totals
     }
 }
+
+fn kept(known: &HashMap<(&str, &str), Arc<Counters>>, pool: &str, source: &str) -> Arc<Counters> {
+    known.get(&(pool, source)).cloned().unwrap_or_default()
+}
+
+/// Types of the source of engines' own pages, and of whoever reads them.
+const METRICS: &str = "metrics-data-source";
+const CORE: &str = "core-metrics-extractor";
 
 #[cfg(test)]
 mod tests;

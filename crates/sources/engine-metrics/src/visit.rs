@@ -15,8 +15,7 @@ use crate::{
 
 /// How long an endpoint without a metrics page is only probed, before the page is looked for again.
 const RECHECK: Duration = Duration::from_secs(5);
-/// How often the list of models is fetched, and how soon again if that failed.
-const MODELS_EVERY: Duration = Duration::from_secs(30);
+/// How soon a list of models is fetched again if that failed.
 const MODELS_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why a visit failed.
@@ -59,11 +58,15 @@ pub(crate) struct Session {
     paths: Vec<String>,
     origin: Origin,
     api_origin: Origin,
+    /// Where models are listed: the API, unless their source says otherwise.
+    models_origin: Origin,
     metrics_request: Vec<u8>,
     models_request: Arc<[u8]>,
     metrics: Option<Connection>,
     /// Used only where the page has another port or scheme than the API.
     api: Option<Connection>,
+    /// Used only where models are listed elsewhere.
+    models: Option<Connection>,
     engine: Arc<Engine>,
     labelled: bool,
     no_page: Option<(NoPage, Time)>,
@@ -87,6 +90,11 @@ fn origins(endpoint: &EndpointUrl, options: &ScrapeOptions) -> (Origin, Origin) 
     (Origin { scheme, port: options.port.unwrap_or(endpoint.port), ..api.clone() }, api)
 }
 
+fn models_origin(api: &Origin, options: &ScrapeOptions) -> Origin {
+    let models = &options.models;
+    Origin { scheme: models.scheme.unwrap_or(api.scheme), tls: models.tls.clone().or_else(|| api.tls.clone()), ..api.clone() }
+}
+
 impl Session {
     pub(crate) fn new(endpoint: Arc<Endpoint>, options: Arc<ScrapeOptions>) -> Self {
         let (origin, api_origin) = origins(&endpoint.spec().url, &options);
@@ -95,11 +103,13 @@ impl Session {
             endpoint,
             paths: Vec::new(),
             origin,
+            models_origin: models_origin(&api_origin, &options),
             api_origin,
             metrics_request: Vec::new(),
             models_request: Arc::default(),
             metrics: None,
             api: None,
+            models: None,
             labelled: false,
             no_page: None,
             models_due: Time::ZERO,
@@ -120,6 +130,9 @@ impl Session {
         let (origin, api_origin) = origins(&self.endpoint.spec().url, options);
         self.metrics = self.metrics.take().filter(|_| origin.same_as(&self.origin));
         self.api = self.api.take().filter(|_| api_origin.same_as(&self.api_origin));
+        self.models = None;
+        self.models_origin = models_origin(&api_origin, options);
+        self.models_due = Time::ZERO;
         (self.origin, self.api_origin) = (origin, api_origin);
         self.options = Arc::clone(options);
         self.no_page = None;
@@ -152,7 +165,7 @@ impl Session {
         let url = &self.endpoint.spec().url;
         let path = self.paths.first().map_or("/metrics", String::as_str);
         self.metrics_request = request(url, &self.origin, path, &self.options);
-        self.models_request = request(url, &self.api_origin, "/v1/models", &self.options).into();
+        self.models_request = request(url, &self.models_origin, &self.options.models.path, &self.options).into();
     }
 
     /// Asks the endpoint once, and publishes what it says.
@@ -266,13 +279,21 @@ impl Session {
     async fn list_models(&mut self, clock: &Clock, buffers: &Buffers) -> Result<u16, VisitError> {
         let request = Arc::clone(&self.models_request);
         let read = |status, body: &[u8]| if status == 200 { models::parse(body) } else { None };
-        let Answer { status, read, .. } = self.ask_api(&request, buffers, read).await?;
+        let Answer { status, read, .. } = if self.models_origin.same_as(&self.api_origin) {
+            self.ask_api(&request, buffers, read).await?
+        } else {
+            let addresses = self.endpoint.addresses();
+            let patience = self.options.timeout;
+            ask(&mut self.models, &self.models_origin, &addresses, patience, &request, buffers, read).await?
+        };
         if let Some(models) = read {
             let count = models.len();
-            if self.endpoint.set_models(models) {
+            let names = models.iter().map(|one| one.id.clone()).collect();
+            if self.endpoint.set_models(names) {
                 debug!(endpoint = self.endpoint.id(), count, "the endpoint's models changed");
             }
-            self.models_due = clock() + MODELS_EVERY;
+            self.endpoint.set_listing(if self.options.models.details { models } else { Vec::new() });
+            self.models_due = clock() + self.options.models.interval;
         }
         Ok(status)
     }

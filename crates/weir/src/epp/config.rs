@@ -7,7 +7,8 @@ use std::{
 
 use weir_api::{
     BUILTIN_EPP, EndpointFile, EndpointPickerConfig, Endpoints, ExtProc, GoDuration, KubernetesEndpoints, LeaderElection,
-    ListenAddr, Loaded, Params, PluginSpec, PoolSpec, Quantity, RouterConfig, Scheduling, Sources, Spanned, Standing, yaml,
+    ListenAddr, Loaded, Params, PluginSpec, PoolSpec, Quantity, RouterConfig, Scheduling, Sources, Spanned, Standing,
+    TraceExporter, Tracing, yaml,
 };
 
 use super::flags::{Flags, ModelServerMetrics, TlsVersion};
@@ -15,6 +16,8 @@ use crate::failure::Failure;
 
 /// What metrics and log call the pool if nobody named it.
 const POOL: &str = "epp";
+/// What traces call the picker if nobody named it: llm-d's name.
+const SERVICE: &str = "llm-d-epp";
 /// The plugin type whose parameters replace the flags `--model-server-metrics-*`.
 const METRICS_SOURCE: &str = "metrics-data-source";
 
@@ -45,6 +48,7 @@ pub(super) fn load(flags: &Flags) -> Result<Loaded, Failure> {
     config.listen.admin = Some(at(flags.metrics_port));
     config.ext_proc = ext_proc(flags);
     config.drain_timeout = GoDuration::from(flags.drain_timeout);
+    config.tracing = tracing(flags, &|name| std::env::var(name).ok());
     let mut pool = PoolSpec::new(pool_name(flags), Vec::new());
     pool.endpoints = endpoints;
     pool.metrics.interval = Spanned::nowhere(GoDuration::from(flags.refresh_metrics_interval));
@@ -60,6 +64,17 @@ fn every_address() -> IpAddr {
     match std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
         Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
         Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// Everything but the switch and the name is the environment's to say.
+fn tracing(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Tracing {
+    let named = env("OTEL_SERVICE_NAME").is_some_and(|name| !name.is_empty())
+        || env("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|all| all.contains("service.name="));
+    Tracing {
+        exporter: (!flags.tracing).then_some(TraceExporter::None),
+        service_name: (!named).then(|| SERVICE.to_owned()),
+        ..Tracing::default()
     }
 }
 
@@ -206,6 +221,14 @@ mod tests {
         assert_eq!(*pool.metrics.staleness_threshold, GoDuration::from_secs(9));
         assert_eq!(pool.scheduling.config(), &EndpointPickerConfig::builtin());
         assert_eq!(pool.endpoints.file.as_ref().map(|file| file.path.as_path()), Some(Path::new("e.yaml")));
+    }
+
+    #[test]
+    fn traces_can_be_switched_off_and_have_llm_ds_name() {
+        let of = |words: &[&str], name: &'static str| tracing(&flags(words), &|_| Some(name.to_owned()));
+        assert_eq!(of(&[], "").service_name.as_deref(), Some("llm-d-epp"));
+        assert_eq!(of(&[], "mine"), Tracing::default(), "the environment says everything");
+        assert_eq!(of(&["--tracing=false"], "mine").exporter, Some(TraceExporter::None));
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use weir_api::{PoolSpec, PoolTls, RouterConfig};
-use weir_engine_metrics::{EngineMapping, EngineMappings, ScrapeOptions, Secret};
+use weir_engine_metrics::{
+    EngineMapping, EngineMappings, ModelsOptions, NumberSpec, PageOptions, PageReader, ScrapeOptions, Secret,
+};
 use weir_gateway::{ApiKeys, Settings, Upstream, UpstreamTls};
-use weir_plan::{EngineSpec, MetricsSource, Plan, SourceTls};
+use weir_plan::{EngineSpec, MetricsSource, ModelsSource, NumberConfig, PageConfig, PageSource, Plan, SourceTls};
 use weir_pool::{BreakerConfig, Scheme};
-use weir_tls::ClientTls;
+use weir_tls::{ClientTls, TlsError};
 
 use crate::failure::Failure;
 
@@ -51,16 +53,14 @@ pub(super) fn towards(pool: &PoolSpec, plan: &Plan, breaker: BreakerConfig) -> R
         idle_interval: metrics.idle_interval.value.get(),
         timeout: metrics.timeout.value.get(),
         path: metrics.path.as_ref().map(|path| path.value.clone()).or_else(|| from.path.clone()),
-        scheme: match from.scheme.as_deref() {
-            Some("https") => Some(Scheme::Https),
-            Some(_) => Some(Scheme::Http),
-            None => None,
-        },
+        scheme: from.scheme.as_deref().map(scheme_of),
         port: from.port,
         api_key: key.as_deref().map(Secret::new).transpose().map_err(|error| Failure::new(error.to_string()))?,
         tls: scraping.as_ref().map(|tls| Arc::clone(&tls.config)),
         tls_server_name: scraping.and_then(|tls| tls.server_name),
         mappings: Arc::new(mappings),
+        pages: plan.pages.iter().map(|one| page(pool, one, tls.as_ref())).collect::<Result<_, _>>()?,
+        models: models(pool, plan.models.as_ref())?,
     };
     Ok(Towards {
         upstream: Upstream { authorization, tls, breaker },
@@ -89,13 +89,76 @@ fn scrape_tls(
 ) -> Result<Option<UpstreamTls>, Failure> {
     match source.filter(|source| source.scheme.as_deref() == Some("https")) {
         Some(source) if pool.tls == PoolTls::default() => {
-            let SourceTls { insecure_skip_verify, ca_file, identity } = source.tls.clone();
-            let config = ClientTls { ca_file, insecure_skip_verify, identity }.build();
+            let config = source_tls(&source.tls);
             let config = config.map_err(|error| Failure::new(format!("pool `{}`: metrics by https: {error}", pool.name)))?;
             Ok(Some(UpstreamTls { config, server_name: None }))
         }
         _ => Ok(upstream.cloned()),
     }
+}
+
+/// A page besides the engine's own.
+fn page(pool: &PoolSpec, source: &PageSource, upstream: Option<&UpstreamTls>) -> Result<Arc<PageOptions>, Failure> {
+    let failed = |why: String| Failure::new(format!("pool `{}`: {}: {why}", pool.name, source.name));
+    let PageConfig { scheme, path, port, interval, tls, by_label } = &source.page;
+    let readers = source.readers.iter().map(|one| reader(one).map_err(&failed)).collect::<Result<_, _>>()?;
+    let tls = match scheme.as_deref() {
+        Some("https") => Some(source_tls(tls).map_err(|error| failed(error.to_string()))?),
+        _ => upstream.map(|tls| Arc::clone(&tls.config)),
+    };
+    Ok(Arc::new(PageOptions {
+        source: source.kind,
+        scheme: scheme.as_deref().map(scheme_of),
+        path: path.clone(),
+        port: *port,
+        by_label: *by_label,
+        interval: interval.unwrap_or(pool.metrics.interval.value.get()),
+        with_key: source.kind == "metrics-data-source",
+        tls,
+        readers,
+    }))
+}
+
+fn reader(reader: &weir_plan::PageReader) -> Result<PageReader, String> {
+    match reader {
+        weir_plan::PageReader::Engines(engines) => mappings(engines).map(|mappings| PageReader::Engines(Arc::new(mappings))),
+        weir_plan::PageReader::Numbers(extractor, numbers) => {
+            let number = |one: &NumberConfig| {
+                let family = one.family.parse().map_err(|error| format!("{extractor}: {error}"))?;
+                Ok(NumberSpec { name: one.name.clone(), family, divisor: one.divisor, of_pod: one.of_pod })
+            };
+            let numbers = numbers.iter().map(number).collect::<Result<_, String>>()?;
+            Ok(PageReader::Numbers { extractor, numbers })
+        }
+    }
+}
+
+fn models(pool: &PoolSpec, source: Option<&ModelsSource>) -> Result<ModelsOptions, Failure> {
+    let defaults = ModelsOptions::default();
+    let Some(source) = source else { return Ok(defaults) };
+    let tls = match source.scheme.as_deref() {
+        Some("https") if pool.tls == PoolTls::default() => {
+            let failed = |error: TlsError| Failure::new(format!("pool `{}`: lists of models by https: {error}", pool.name));
+            Some(source_tls(&source.tls).map_err(failed)?)
+        }
+        _ => None,
+    };
+    Ok(ModelsOptions {
+        scheme: source.scheme.as_deref().map(scheme_of),
+        path: source.path.clone().unwrap_or(defaults.path),
+        interval: source.interval.unwrap_or(defaults.interval),
+        tls,
+        details: source.details,
+    })
+}
+
+fn scheme_of(scheme: &str) -> Scheme {
+    if scheme == "https" { Scheme::Https } else { Scheme::Http }
+}
+
+fn source_tls(tls: &SourceTls) -> Result<Arc<rustls::ClientConfig>, TlsError> {
+    let SourceTls { insecure_skip_verify, ca_file, identity } = tls.clone();
+    ClientTls { ca_file, insecure_skip_verify, identity }.build()
 }
 
 fn bearer(key: &str) -> Result<HeaderValue, Failure> {

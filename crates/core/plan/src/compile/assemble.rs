@@ -87,7 +87,7 @@ pub(super) fn assemble(
     admitters.iter().for_each(|one| reads |= one.plugin.reads());
     let (detector, detecting) = detector(config, &built).unzip();
     reads |= detecting.unwrap_or_default();
-    let (metrics, sources) = data_layer(config, &built, reads, notes);
+    let layer = data_layer(config, &built, reads, notes);
     let mut plan = Plan {
         handler: named(handler, handler.parts.handler.as_ref())?,
         header_processors: in_file_order(&built, &order, |parts| parts.header_processor.as_ref()),
@@ -98,7 +98,10 @@ pub(super) fn assemble(
         reporters: in_file_order(&built, &order, |parts| parts.reporter.as_ref()),
         pre_request: in_file_order(&built, &order, |parts| parts.pre_request.as_ref()),
         response_headers: in_file_order(&built, &order, |parts| parts.response_headers.as_ref()),
-        metrics,
+        metrics: layer.metrics,
+        pages: layer.pages,
+        models: layer.models,
+        endpoint_events: in_file_order(&built, &order, |parts| parts.endpoint_events.as_ref()),
         discovery: discovery(config, &built, notes),
         in_flight: built.iter().find_map(|one| one.parts.in_flight),
         parsers,
@@ -112,7 +115,7 @@ pub(super) fn assemble(
     };
     written.profiles = plan.profiles.iter().map(effective::profile).collect();
     written.handler.clone_from(&plan.handler.name);
-    written.sources = sources;
+    written.sources = layer.effective;
     if !parser_names.is_empty() {
         written.parsers = parser_names;
     }

@@ -6,62 +6,125 @@ use super::{
     assemble::Built,
     instances::{METRICS_EXTRACTOR, METRICS_SOURCE},
 };
-use crate::{DataSet, EffectiveSource, MetricsSource, SourceConfig};
+use crate::{DataSet, EffectiveSource, MetricsSource, ModelsSource, PageConfig, PageReader, PageSource, SourceConfig};
 
-/// What the plan scrapes (nothing if nobody reads it), and the sources as people read them.
-pub(super) fn data_layer(
-    config: &EndpointPickerConfig,
-    built: &[Built],
-    reads: DataSet,
-    notes: &mut Diagnostics,
-) -> (Option<MetricsSource>, Vec<EffectiveSource>) {
+/// What is fetched, and the sources as people read them.
+pub(super) struct DataLayer {
+    /// The engine's own page; nothing if nobody reads it.
+    pub(super) metrics: Option<MetricsSource>,
+    pub(super) pages: Vec<PageSource>,
+    pub(super) models: Option<ModelsSource>,
+    pub(super) effective: Vec<EffectiveSource>,
+}
+
+const UNREAD: &str = "nobody reads what it brings";
+const NO_EXTRACTOR: &str = "it has no extractor that is active";
+
+pub(super) fn data_layer(config: &EndpointPickerConfig, built: &[Built], reads: DataSet, notes: &mut Diagnostics) -> DataLayer {
+    let mut layer = DataLayer { metrics: None, pages: Vec::new(), models: None, effective: Vec::new() };
     let wired = wired(config, built, notes);
-    let mut effective: Vec<EffectiveSource> = Vec::new();
-    let mut scraped: Option<MetricsSource> = None;
     for Wired { source, extractors, added } in &wired {
-        let mut not_started = None;
-        if let Some(SourceConfig::Metrics { scheme, path, port, interval, tls }) = &source.parts.source {
-            let mapping = extractors.iter().find_map(|one| match &one.parts.source {
-                Some(SourceConfig::CoreMetrics { engine_label_key, default_engine, engines }) => {
-                    Some((engine_label_key, default_engine, engines))
-                }
-                _ => None,
-            });
-            match mapping {
-                _ if !reads.intersects(DataSet::ENGINE_METRICS) => not_started = Some("nobody reads what it brings"),
-                None => not_started = Some("it has no extractor that is active"),
-                Some(_) if scraped.is_some() => {
-                    not_started = Some("another source of engine metrics is read already");
-                    notes.push(source.at.warning(format!(
-                        "`{}` is a second source of engine metrics: only the first one that dataLayer.sources lists is read",
-                        source.name
-                    )));
-                }
-                Some((engine_label_key, default_engine, engines)) => {
-                    scraped = Some(MetricsSource {
-                        scheme: scheme.clone(),
-                        path: path.clone(),
-                        port: *port,
-                        interval: *interval,
-                        tls: tls.clone(),
-                        engine_label_key: engine_label_key.clone(),
-                        default_engine: default_engine.clone(),
-                        engines: engines.clone(),
-                    });
+        let not_started = match &source.parts.source {
+            Some(SourceConfig::Metrics { scheme, path, port, interval, tls }) => {
+                let page = PageConfig {
+                    scheme: scheme.clone(),
+                    path: path.clone().unwrap_or_else(|| "/metrics".to_owned()),
+                    port: *port,
+                    interval: *interval,
+                    tls: tls.clone(),
+                    by_label: false,
+                };
+                match extractors.iter().position(|one| matches!(one.parts.source, Some(SourceConfig::CoreMetrics { .. }))) {
+                    // The engine's own page.
+                    Some(place) if layer.metrics.is_none() => match reads.intersects(DataSet::ENGINE_METRICS) {
+                        false => Some(UNREAD),
+                        true => {
+                            let engines = engines(extractors[place]).unwrap_or_default();
+                            let (scheme, path, tls) = (scheme.clone(), path.clone(), tls.clone());
+                            layer.metrics =
+                                Some(MetricsSource { scheme, path, port: *port, interval: *interval, tls, ..engines });
+                            let rest: Vec<&Built> =
+                                extractors.iter().enumerate().filter(|(at, _)| *at != place).map(|(_, one)| *one).collect();
+                            if rest.is_empty() { None } else { layer.page(source, page, &rest, reads) }
+                        }
+                    },
+                    _ => layer.page(source, page, extractors, reads),
                 }
             }
-        }
-        effective.push(EffectiveSource {
+            Some(SourceConfig::Page(page)) => layer.page(source, page.clone(), extractors, reads),
+            Some(SourceConfig::Models(models)) => {
+                let details = extractors.iter().any(|one| matches!(one.parts.source, Some(SourceConfig::ModelDetails)));
+                layer.models = Some(ModelsSource { details, ..models.clone() });
+                None
+            }
+            _ => None,
+        };
+        layer.effective.push(EffectiveSource {
             name: source.name.clone(),
             extractors: extractors.iter().map(|one| one.name.clone()).collect(),
             added: *added,
             not_started,
         });
     }
-    if scraped.is_none() {
+    unwired(built, &wired, notes);
+    if layer.metrics.is_none() {
         unread(config, built, notes);
     }
-    (scraped, effective)
+    layer
+}
+
+impl DataLayer {
+    /// Adds a page besides the engine's own, or says why not.
+    fn page(&mut self, source: &Built, page: PageConfig, extractors: &[&Built], reads: DataSet) -> Option<&'static str> {
+        let mut readers = Vec::new();
+        let mut idle = NO_EXTRACTOR;
+        for one in extractors {
+            let (reader, wanted) = match &one.parts.source {
+                Some(SourceConfig::CoreMetrics { .. }) => {
+                    (PageReader::Engines(engines(one).unwrap_or_default()), DataSet::ENGINE_METRICS)
+                }
+                Some(SourceConfig::Numbers(numbers)) => (PageReader::Numbers(one.kind, numbers.clone()), DataSet::ATTRIBUTES),
+                _ => continue,
+            };
+            if reads.intersects(wanted) {
+                readers.push(reader);
+            } else {
+                idle = UNREAD;
+            }
+        }
+        if readers.is_empty() {
+            return Some(idle);
+        }
+        self.pages.push(PageSource { name: source.name.clone(), kind: source.kind, page, readers });
+        None
+    }
+}
+
+/// The tables of an extractor of engines' numbers.
+fn engines(extractor: &Built) -> Option<MetricsSource> {
+    let Some(SourceConfig::CoreMetrics { engine_label_key, default_engine, engines }) = &extractor.parts.source else {
+        return None;
+    };
+    Some(MetricsSource {
+        engine_label_key: engine_label_key.clone(),
+        default_engine: default_engine.clone(),
+        engines: engines.clone(),
+        ..MetricsSource::default()
+    })
+}
+
+/// Sources that the file lists and does not wire bring nothing; only that of engines' own pages is wired by itself.
+fn unwired(built: &[Built], wired: &[Wired<'_>], notes: &mut Diagnostics) {
+    for one in built.iter().filter(|one| one.listed) {
+        let brings = matches!(one.parts.source, Some(SourceConfig::Page(_) | SourceConfig::Models(_)));
+        if brings && !wired.iter().any(|wired| wired.source.name == one.name) {
+            let warning = one.at.warning(format!("`{}` has no effect: dataLayer.sources does not list it", one.name));
+            notes.push(warning.with_help(format!(
+                "write dataLayer: {{sources: [{{pluginRef: {}, extractors: [{{pluginRef: …}}]}}]}}",
+                one.name
+            )));
+        }
+    }
 }
 
 struct Wired<'b> {

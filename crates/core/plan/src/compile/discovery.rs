@@ -5,9 +5,6 @@ use weir_api::{Diagnostics, EndpointPickerConfig};
 use super::assemble::Built;
 use crate::{DiscoveryFile, SourceConfig};
 
-/// Takes part as well, and is not active yet.
-const OF_CLUSTERS: &str = "multicluster-file-discovery";
-
 /// The file that `dataLayer.discovery` names.
 pub(super) fn discovery(config: &EndpointPickerConfig, built: &[Built], notes: &mut Diagnostics) -> Option<DiscoveryFile> {
     let file = |one: &Built| match &one.parts.source {
@@ -25,7 +22,7 @@ pub(super) fn discovery(config: &EndpointPickerConfig, built: &[Built], notes: &
     // That there is one of the name has been checked.
     let one = built.iter().find(|one| one.name == named.value)?;
     let found = file(one);
-    if found.is_none() && one.kind != OF_CLUSTERS {
+    if found.is_none() {
         notes.push(named.error(format!("`{named}` finds no endpoints")).with_help("name a plugin of type file-discovery"));
     }
     found

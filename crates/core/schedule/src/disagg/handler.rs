@@ -218,4 +218,14 @@ impl ProfileHandler for Disagg {
     fn prefill(&self) -> Option<usize> {
         self.prefill
     }
+
+    fn split(&self, results: &[ProfileResult]) -> Option<&'static str> {
+        let found = |stage: Option<usize>| stage.is_some_and(|place| !results[place].targets.is_empty());
+        Some(match (found(self.encode), found(self.prefill)) {
+            (false, false) => "decode-only",
+            (false, true) => "prefill-decode",
+            (true, false) => "encode-decode",
+            (true, true) => "encode-prefill-decode",
+        })
+    }
 }

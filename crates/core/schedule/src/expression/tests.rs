@@ -1,3 +1,5 @@
+use weir_pool::ListedModel;
+
 use crate::testing::{Fixture, compile, refused};
 
 fn score(fixture: &Fixture, expression: &str) -> Vec<f64> {
@@ -79,4 +81,13 @@ fn mistakes_are_found_when_the_configuration_is_read() {
             assert!(found.contains(why) || (why == "floating-point" && found.contains("m.kv")), "{kind} {expression}: {found}");
         }
     }
+}
+
+#[test]
+fn what_endpoints_list_of_their_models() {
+    let fixture = Fixture::new(2);
+    let adapter = ListedModel { id: "a".to_owned(), parent: Some("base".to_owned()), ..ListedModel::default() };
+    fixture.endpoints[1].set_listing(vec![adapter]);
+    let parameters = r#"{expression: 'endpoint.models.exists(m, m.parent == "base")'}"#;
+    assert_eq!(fixture.filter("cel-filter", parameters), [1]);
 }

@@ -7,6 +7,7 @@ use cel::{
     objects::{Key, Map},
 };
 use weir_plan::{Column, DataKey, DataSet, Need, PoolView, RequestView};
+use weir_pool::ListedModel;
 
 use super::Expression;
 
@@ -26,7 +27,7 @@ fn text(text: &str) -> Value {
 
 /// The request: `id`, `model`, `priority`, `fairness_id`, `headers`, `prompt_tokens`, `stream`.
 const REQUEST: &str = "request";
-/// The endpoint: `name`, `namespace`, `address`, `labels`.
+/// The endpoint: `name`, `namespace`, `address`, `labels`, `models` (what `models-data-extractor` keeps).
 const ENDPOINT: &str = "endpoint";
 /// Its numbers; see [`Values::metrics`].
 const METRICS: [&str; 2] = ["metrics", "m"];
@@ -35,6 +36,7 @@ const METRICS: [&str; 2] = ["metrics", "m"];
 pub(super) struct Values {
     request: bool,
     endpoint: bool,
+    models: bool,
     metrics: [bool; 2],
     prefix: Option<Column>,
 }
@@ -43,7 +45,8 @@ impl Values {
     /// What `expression` names; `prefix` is where matches stand, if somebody produces any.
     pub(super) fn of(expression: &Expression, prefix: Option<Column>) -> Self {
         let metrics = METRICS.map(|name| expression.uses(name));
-        Self { request: expression.uses(REQUEST), endpoint: expression.uses(ENDPOINT), metrics, prefix }
+        let models = expression.mentions("models");
+        Self { request: expression.uses(REQUEST), endpoint: expression.uses(ENDPOINT), models, metrics, prefix }
     }
 
     pub(super) fn reads(&self) -> DataSet {
@@ -90,6 +93,7 @@ impl Values {
                 ("namespace", text(&spec.namespace)),
                 ("address", text(view.endpoint(i).authority())),
                 ("labels", labels),
+                ("models", if self.models { models(&view.endpoint(i).listing()) } else { models(&[]) }),
             ];
             (ENDPOINT, object(fields))
         });
@@ -117,6 +121,20 @@ impl Values {
             ("custom", from_iter(custom.iter().map(|(key, number)| (&**key, Value::Float(*number))))),
         ])
     }
+}
+
+/// Models as their endpoint lists them.
+fn models(listing: &[ListedModel]) -> Value {
+    let model = |one: &ListedModel| {
+        object([
+            ("id", text(&one.id)),
+            ("object", text(&one.object)),
+            ("created", Value::Int(one.created)),
+            ("owned_by", text(&one.owned_by)),
+            ("parent", text(one.parent.as_deref().unwrap_or_default())),
+        ])
+    };
+    Value::List(Arc::new(listing.iter().map(model).collect()))
 }
 
 /// Made-up values, on which an expression is tried out.
@@ -150,6 +168,7 @@ pub(super) fn sample() -> [(&'static str, Value); 4] {
         ("namespace", text("default")),
         ("address", text("10.0.0.1:80")),
         ("labels", object([])),
+        ("models", models(&[ListedModel::default()])),
     ]);
     [(REQUEST, request), (ENDPOINT, endpoint), (METRICS[0], numbers()), (METRICS[1], numbers())]
 }

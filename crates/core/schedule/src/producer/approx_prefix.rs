@@ -17,7 +17,7 @@ use weir_plan::{
     Attributes, Column, DataKey, DataSet, Draft, ExtensionPoint, Need, Outgoing, Parts, PluginContext, PluginType, PreRequest,
     Producer, PromptStream, RequestView, Targets,
 };
-use weir_pool::{Endpoint, Time};
+use weir_pool::{Endpoint, EndpointEvents, Time};
 use weir_prefix::{ApproxIndex, BlockHasher, LookupScratch, chain_seed};
 
 use super::Hashing;
@@ -99,7 +99,13 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
         };
         let index = ApproxIndex::new(MAX_BYTES);
         let plugin = Arc::new(ApproxPrefix { params, prompt, column, index, next_purge: AtomicU64::new(0) });
-        Ok(Parts { producer: Some(plugin.clone()), pre_request: Some(plugin), prefix_column: Some(column), ..Parts::default() })
+        Ok(Parts {
+            producer: Some(plugin.clone()),
+            endpoint_events: Some(plugin.clone()),
+            pre_request: Some(plugin),
+            prefix_column: Some(column),
+            ..Parts::default()
+        })
     }))
 }
 
@@ -201,6 +207,16 @@ impl Producer for ApproxPrefix {
 
     fn entries(&self) -> Option<usize> {
         Some(self.index.len())
+    }
+}
+
+impl EndpointEvents for ApproxPrefix {
+    /// An endpoint that is gone takes its blocks with it at once, and makes room for those of others.
+    fn endpoints_changed(&self, _: &[Arc<Endpoint>], removed: &[Arc<Endpoint>]) {
+        if !removed.is_empty() {
+            let gone: HashSet<u32> = removed.iter().map(|endpoint| endpoint.serial()).collect();
+            self.index.retain_holders(|holder| !gone.contains(&holder));
+        }
     }
 }
 

@@ -3,15 +3,23 @@
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::Diagnostic;
 use weir_plan::{
-    Candidates, DataSet, Draft, ExtensionPoint, Parts, PluginContext, PluginType, PoolView, RequestView, ResponseHeaders,
+    Candidates, DataSet, Draft, ExtensionPoint, Figure, Parts, PluginContext, PluginType, PoolView, RequestView, ResponseHeaders,
     Screener, Served,
 };
 
@@ -141,10 +149,11 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
                 context.error_at("headerSelectors", format!("two selectors have the name or the header of `{}`", one.name))
             );
         }
-        selectors.push(Chosen { name: one.name, header, label: one.label_key, strict: one.mode == Mode::Strict });
+        let strict = one.mode == Mode::Strict;
+        selectors.push(Chosen { name: one.name, header, label: one.label_key, strict, unmatched: AtomicU64::new(0) });
     }
     let scope = Selector::new(context, "scope.labelSelector", scope.label_selector)?;
-    let plugin = Arc::new(Rollout { scope, selectors, gating });
+    let plugin = Arc::new(Rollout { scope, selectors, gating, shares: Mutex::default() });
     Ok(Draft::ready(Parts { screener: Some(plugin.clone()), response_headers: Some(plugin), ..Parts::default() }))
 }
 
@@ -152,6 +161,8 @@ struct Rollout {
     scope: Selector,
     selectors: Vec<Chosen>,
     gating: Gating,
+    /// Chance of each revision, at the last draw.
+    shares: Mutex<BTreeMap<String, f64>>,
 }
 
 /// A header selector, checked.
@@ -160,6 +171,8 @@ struct Chosen {
     header: HeaderName,
     label: String,
     strict: bool,
+    /// Requests whose header no worker matched.
+    unmatched: AtomicU64,
 }
 
 /// Workers of one revision, by the place of their role.
@@ -198,6 +211,17 @@ impl Rollout {
             .collect()
     }
 
+    /// Keeps the chances for metrics; most draws are from the same.
+    fn note(&self, weights: &BTreeMap<&str, u64>, sum: u64) {
+        let share = |weight: u64| if sum == 0 { 0.0 } else { weight as f64 / sum as f64 };
+        let mut known = self.shares.lock();
+        let same = known.len() == weights.len()
+            && known.iter().zip(weights).all(|((name, known), (other, weight))| name == other && *known == share(*weight));
+        if !same {
+            *known = weights.iter().map(|(revision, weight)| ((*revision).to_owned(), share(*weight))).collect();
+        }
+    }
+
     /// Narrows `places`, which are places among the candidates.
     fn narrow(&self, headers: &HeaderMap, view: &PoolView<'_>, random: &mut Rng, places: &mut Vec<usize>) {
         places.retain(|place| self.scope.selects(view.endpoint(*place)));
@@ -209,6 +233,9 @@ impl Rollout {
             if one.strict || places.iter().any(has) {
                 places.retain(has);
                 decided |= one.strict;
+                if places.is_empty() {
+                    one.unmatched.fetch_add(1, Relaxed);
+                }
             }
         }
         if decided || self.gating.mode == Share::Disabled {
@@ -216,6 +243,7 @@ impl Rollout {
         }
         let weights = self.weights(view, places);
         let sum: u64 = weights.values().sum();
+        self.note(&weights, sum);
         let mut left = if sum == 0 { 0 } else { random.u64(..sum) };
         let drawn = weights.into_iter().find(|(_, weight)| {
             let here = left < *weight;
@@ -239,6 +267,30 @@ impl Screener for Rollout {
             self.narrow(request.headers, view, random, places);
             keep.extend(places.iter().map(|place| view.index(*place) as u32));
         });
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let mode = match self.gating.mode {
+            Share::Sum => "sum",
+            Share::MaxRole => "max-role",
+            Share::Disabled => "disabled",
+        };
+        let unmatched = self.selectors.iter().filter(|one| one.strict).map(|one| Figure {
+            family: "disaggregatedset_strict_header_no_match",
+            help: "Requests with a strict header that no worker matched",
+            counts: true,
+            labels: vec![("selector", one.name.clone())],
+            value: one.unmatched.load(Relaxed) as f64,
+        });
+        let shares = self.shares.lock();
+        let shares = shares.iter().map(|(revision, share)| Figure {
+            family: "disaggregatedset_revision_gating_share",
+            help: "Share of requests that a revision gets",
+            counts: false,
+            labels: vec![("mode", mode.to_owned()), ("revision", revision.clone())],
+            value: *share,
+        });
+        unmatched.chain(shares).collect()
     }
 }
 

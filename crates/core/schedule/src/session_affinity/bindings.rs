@@ -80,3 +80,19 @@ impl Bindings {
         self.sessions.read().len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unused_is_swept_as_often_as_configured() {
+        let left = |sweep_seconds: u64| {
+            let bindings = Bindings::new(Duration::from_secs(300), Duration::from_secs(sweep_seconds));
+            bindings.bind(b"a", 1, Time::ZERO);
+            bindings.bind(b"b", 1, Time::from_millis(400_000));
+            bindings.len()
+        };
+        assert_eq!((left(10), left(1_000)), (1, 2));
+    }
+}

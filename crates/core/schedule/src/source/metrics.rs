@@ -37,15 +37,48 @@ struct Params {
 
 fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     let params: Params = context.params()?;
-    let set = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let scheme = set(params.scheme);
-    if let Some(scheme) = scheme.as_deref().filter(|scheme| !["http", "https"].contains(scheme)) {
-        return Err(context.error_at("scheme", format!("must be http or https, is `{scheme}`")));
-    }
+    let scheme = scheme_of(context, params.scheme)?;
     let path = set(params.path);
     if let Some(path) = path.as_deref().filter(|path| !path.starts_with('/')) {
         return Err(context.error_at("path", format!("must begin with a slash, is `{path}`")));
     }
+    let tls = TlsParams {
+        insecure_skip_verify: params.insecure_skip_verify,
+        ca_cert_path: params.ca_cert_path,
+        client_cert_path: params.client_cert_path,
+        client_key_path: params.client_key_path,
+    };
+    let source = SourceConfig::Metrics {
+        path,
+        port: params.port.filter(|port| *port != 0),
+        interval: params.interval.filter(|interval| !interval.is_zero()).map(GoDuration::get),
+        tls: tls_of(context, tls, scheme.as_deref())?,
+        scheme,
+    };
+    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).bringing(Payload::MetricsPage))
+}
+
+fn set(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+pub(super) fn scheme_of(context: &PluginContext<'_>, scheme: Option<String>) -> Result<Option<String>, Diagnostic> {
+    let scheme = set(scheme);
+    match scheme.as_deref().filter(|scheme| !["http", "https"].contains(scheme)) {
+        Some(scheme) => Err(context.error_at("scheme", format!("must be http or https, is `{scheme}`"))),
+        None => Ok(scheme),
+    }
+}
+
+/// Parameters of TLS that sources have in common.
+pub(super) struct TlsParams {
+    pub(super) insecure_skip_verify: Option<bool>,
+    pub(super) ca_cert_path: Option<String>,
+    pub(super) client_cert_path: Option<String>,
+    pub(super) client_key_path: Option<String>,
+}
+
+pub(super) fn tls_of(context: &mut PluginContext<'_>, params: TlsParams, scheme: Option<&str>) -> Result<SourceTls, Diagnostic> {
     let file = |text: Option<String>| set(text).map(PathBuf::from);
     let ca_file = file(params.ca_cert_path);
     let identity = match (file(params.client_cert_path), file(params.client_key_path)) {
@@ -56,17 +89,10 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     };
     let insecure_skip_verify = params.insecure_skip_verify.unwrap_or(ca_file.is_none());
     let tls = SourceTls { insecure_skip_verify, ca_file, identity };
-    if scheme.as_deref() != Some("https") && (tls.ca_file.is_some() || tls.identity.is_some()) {
+    if scheme != Some("https") && (tls.ca_file.is_some() || tls.identity.is_some()) {
         context.warn("certificates have no effect without `scheme: https`");
     }
-    let source = SourceConfig::Metrics {
-        scheme,
-        path,
-        port: params.port.filter(|port| *port != 0),
-        interval: params.interval.filter(|interval| !interval.is_zero()).map(GoDuration::get),
-        tls,
-    };
-    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).bringing(Payload::MetricsPage))
+    Ok(tls)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
-//! `models-data-source`, `models-data-extractor`: which models endpoints list. weir asks every endpoint for them by itself.
+//! `models-data-source`, `models-data-extractor`: which models endpoints list. weir asks every endpoint for them by itself; these say
+//! how, and that everything that the lists say is kept.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::{Diagnostic, GoDuration};
-use weir_plan::{Draft, ExtensionPoint, Parts, Payload, PluginContext, PluginType};
+use weir_plan::{Draft, ExtensionPoint, ModelsSource, Parts, Payload, PluginContext, PluginType, SourceConfig};
 
+use super::metrics::{TlsParams, scheme_of, tls_of};
 use crate::declare::{NoParameters, beta};
 
 pub(super) fn plugins() -> [PluginType; 2] {
@@ -12,75 +14,92 @@ pub(super) fn plugins() -> [PluginType; 2] {
         beta::<Params>(
             "models-data-source",
             &[ExtensionPoint::DataSource],
-            "Fetches the list of endpoints' models. weir does so for every endpoint, listed or not.",
+            "Says how the lists of endpoints' models are fetched. Without it they are fetched from `/v1/models`, every 30 seconds.",
             source,
         ),
         beta::<NoParameters>(
             "models-data-extractor",
             &[ExtensionPoint::Extractor],
-            "Reads the list of endpoints' models. weir does so for every endpoint, listed or not.",
+            "Keeps everything that the lists say of models (id, object, created, owner, parent): expressions see it as \
+             `endpoint.models`. Without it only names are kept, which choose the pool.",
             |context| {
                 let NoParameters {} = context.params()?;
-                Ok(Draft::ready(Parts::default()).taking(&[Payload::ModelList]))
+                let source = Some(SourceConfig::ModelDetails);
+                Ok(Draft::ready(Parts { source, ..Parts::default() }).taking(&[Payload::ModelList]))
             },
         ),
     ]
 }
 
-const PATH: &str = "/v1/models";
-
-/// Where the list is. weir looks at `/v1/models` of the endpoint, every 30 s.
+/// Where the list is, and how often it is fetched.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Params {
-    /// Ignored: as the endpoint.
+    /// `http` or `https`. Default: as the endpoint.
     scheme: Option<String>,
-    /// Path of the list. Only `/v1/models` is supported.
+    /// Path of the list. Default: `/v1/models`.
     path: Option<String>,
-    /// Ignored: every 30 s.
+    /// How often it is fetched. Default: 30s.
     interval: Option<GoDuration>,
-    /// Ignored: as the pool says.
+    /// Whether certificates go unchecked, with `scheme: https`. Default: true, unless `caCertPath` is set.
     insecure_skip_verify: Option<bool>,
-    /// Ignored: as the pool says.
+    /// Certificates that are trusted, PEM. Default: the system's.
     ca_cert_path: Option<String>,
-    /// Ignored: as the pool says.
+    /// Client certificate chain, PEM.
     client_cert_path: Option<String>,
-    /// Ignored: as the pool says.
+    /// Its private key, PEM.
     client_key_path: Option<String>,
 }
 
 fn source(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     let params: Params = context.params()?;
-    if params.path.as_deref().is_some_and(|path| !path.is_empty() && path != PATH) {
-        return Err(context.error_at("path", format!("models are listed at {PATH} only")));
+    let scheme = scheme_of(context, params.scheme)?;
+    let path = params.path.filter(|path| !path.is_empty());
+    if let Some(path) = path.as_deref().filter(|path| !path.starts_with('/')) {
+        return Err(context.error_at("path", format!("must begin with a slash, is `{path}`")));
     }
-    let ignored = [
-        ("scheme", params.scheme.is_some()),
-        ("interval", params.interval.is_some()),
-        ("insecureSkipVerify", params.insecure_skip_verify.is_some()),
-        ("caCertPath", params.ca_cert_path.is_some()),
-        ("clientCertPath", params.client_cert_path.is_some()),
-        ("clientKeyPath", params.client_key_path.is_some()),
-    ];
-    for (field, _) in ignored.into_iter().filter(|(_, set)| *set) {
-        context.warn(format!("`{field}` has no effect: weir lists models as it speaks to the endpoint otherwise"));
-    }
-    Ok(Draft::ready(Parts::default()).bringing(Payload::ModelList))
+    let tls = TlsParams {
+        insecure_skip_verify: params.insecure_skip_verify,
+        ca_cert_path: params.ca_cert_path,
+        client_cert_path: params.client_cert_path,
+        client_key_path: params.client_key_path,
+    };
+    let tls = tls_of(context, tls, scheme.as_deref())?;
+    let interval = params.interval.filter(|interval| !interval.is_zero()).map(GoDuration::get);
+    let source = SourceConfig::Models(ModelsSource { scheme, path, interval, tls, details: false });
+    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).bringing(Payload::ModelList))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{path::Path, time::Duration};
+
     use crate::testing::{compile, refused};
 
+    const TEXT: &str = "plugins:\n- {type: models-data-source, parameters: PARAMETERS}\n- {type: models-data-extractor}\n- {type: \
+                        queue-scorer}\ndataLayer:\n  sources:\n  - {pluginRef: models-data-source, extractors: [{pluginRef: \
+                        models-data-extractor}]}\n";
+
     #[test]
-    fn what_is_taken_and_what_has_no_effect() {
-        let text = "plugins:\n- {type: models-data-source, parameters: {path: /v1/models, interval: 5s}}\n- {type: \
-                    models-data-extractor}\n- {type: queue-scorer}\ndataLayer:\n  sources:\n  - {pluginRef: models-data-source, \
-                    extractors: [{pluginRef: models-data-extractor}]}\n";
-        let plan = compile(text).unwrap();
-        assert!(plan.warnings.iter().any(|one| one.message.contains("`interval` has no effect")), "{:?}", plan.warnings);
-        assert!(refused("models-data-source", "{path: /models}").contains("/v1/models only"));
-        let wrong = text.replace("pluginRef: models-data-extractor", "pluginRef: core-metrics-extractor");
+    fn parameters_reach_the_plan() {
+        let parameters = "{scheme: https, path: /models, interval: 5s, caCertPath: ca.pem, clientCertPath: c, clientKeyPath: k}";
+        let models = compile(&TEXT.replace("PARAMETERS", parameters)).unwrap().models.unwrap();
+        assert_eq!((models.scheme.as_deref(), models.path.as_deref()), (Some("https"), Some("/models")));
+        assert_eq!((models.interval, models.details), (Some(Duration::from_secs(5)), true));
+        assert_eq!((models.tls.ca_file.as_deref(), models.tls.insecure_skip_verify), (Some(Path::new("ca.pem")), false));
+        assert_eq!(models.tls.identity, Some(("c".into(), "k".into())));
+        let without =
+            TEXT.replace("PARAMETERS", "{}").replace("extractors: [{pluginRef: models-data-extractor}]", "extractors: []");
+        assert!(!compile(&without).unwrap().models.unwrap().details);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(refused("models-data-source", "{path: models}").contains("slash"));
+        assert!(refused("models-data-source", "{scheme: ftp}").contains("http or https"));
+        assert!(refused("models-data-source", "{clientCertPath: c}").contains("clientKeyPath"));
+        let wrong =
+            TEXT.replace("PARAMETERS", "{}").replace("pluginRef: models-data-extractor", "pluginRef: core-metrics-extractor");
         assert!(compile(&wrong).unwrap_err().errors().any(|one| one.message.contains("cannot read what")));
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn plugins() -> [PluginType; 2] {
         beta::<NoParameters>(
             "endpoint-notification-source",
             &[ExtensionPoint::DataSource],
-            "Tells of endpoints that come, change and go. In weir every plugin sees the pool as it is at each decision.",
+            "Tells of endpoints that come, change and go. In weir whoever wants to know is told, wired here or not.",
             |context| {
                 let NoParameters {} = context.params()?;
                 Ok(Draft::ready(Parts::default()).bringing(Payload::EndpointEvents))

@@ -17,6 +17,7 @@ use super::{Counters, Entry, Shared};
 use crate::{
     ScrapeOptions,
     cadence::{Cadence, Load},
+    page::{PageOptions, PageSession},
     visit::{Outcome, Session},
 };
 
@@ -27,14 +28,31 @@ const TICKS_PER_INTERVAL: u32 = 5;
 const MIN_TICK: Duration = Duration::from_millis(2);
 const MAX_TICK: Duration = Duration::from_millis(50);
 
+/// What is visited: an endpoint itself, or a page about it.
+enum Visitor {
+    Endpoint(Box<Session>),
+    Page(Box<PageSession>),
+}
+
+impl Visitor {
+    async fn visit(&mut self, shared: &Shared) -> Outcome {
+        match self {
+            Self::Endpoint(session) => session.visit(&shared.clock, &shared.buffers).await,
+            Self::Page(session) => session.visit(&shared.clock, &shared.buffers).await,
+        }
+    }
+}
+
 struct Target {
     number: u64,
     endpoint: Arc<Endpoint>,
+    /// The page, if it is not the endpoint itself.
+    page: Option<Arc<PageOptions>>,
     options: Arc<ScrapeOptions>,
     counters: Arc<Counters>,
     cadence: Cadence,
     /// Gone while it is being asked.
-    session: Option<Box<Session>>,
+    session: Option<Visitor>,
     asked: bool,
 }
 
@@ -42,7 +60,7 @@ struct Done {
     /// Where its target was when the visit began.
     index: usize,
     number: u64,
-    session: Box<Session>,
+    session: Visitor,
     outcome: Outcome,
 }
 
@@ -120,11 +138,15 @@ impl Worker {
                 break;
             }
             let Some(mut session) = target.session.take() else { continue };
-            session.adopt(&target.options);
+            match (&mut session, &target.page) {
+                (Visitor::Endpoint(session), _) => session.adopt(&target.options),
+                (Visitor::Page(session), Some(page)) => session.adopt(page, &target.options),
+                (Visitor::Page(_), None) => {}
+            }
             target.cadence.started(load, now);
             let (number, shared) = (target.number, Arc::clone(&self.shared));
             self.visits.push(Box::pin(async move {
-                let outcome = session.visit(&shared.clock, &shared.buffers).await;
+                let outcome = session.visit(&shared).await;
                 Done { index, number, session, outcome }
             }));
         }
@@ -171,34 +193,44 @@ impl Worker {
             self.pools = Arc::clone(&pools);
             self.revision = self.shared.revision.load(Relaxed);
         }
-        let mut known: HashMap<*const Endpoint, Target> =
-            self.targets.drain(..).map(|target| (Arc::as_ptr(&target.endpoint), target)).collect();
+        let key = |target: Target| ((Arc::as_ptr(&target.endpoint), target.page.as_ref().map(Arc::as_ptr)), target);
+        let mut known: HashMap<(*const Endpoint, Option<*const PageOptions>), Target> = self.targets.drain(..).map(key).collect();
         self.generations.clear();
         for entry in self.pools.iter() {
             let snapshot = entry.pool.snapshot();
             self.generations.push(snapshot.generation);
             for endpoint in &snapshot.endpoints {
-                let target = match known.remove(&Arc::as_ptr(endpoint)) {
-                    Some(target) => {
-                        Target { options: Arc::clone(&entry.options), counters: Arc::clone(&entry.counters), ..target }
-                    }
-                    None => {
-                        self.numbers += 1;
-                        Target {
-                            number: self.numbers,
+                let own = (None, &entry.options, &entry.counters);
+                let pages = entry.pages.iter().map(|one| (Some(&one.page), &one.options, &one.counters));
+                for (page, options, counters) in std::iter::once(own).chain(pages) {
+                    let found = known.remove(&(Arc::as_ptr(endpoint), page.map(Arc::as_ptr)));
+                    let number = found.as_ref().map_or(self.numbers + 1, |target| target.number);
+                    self.numbers = self.numbers.max(number);
+                    self.targets.push(match found {
+                        Some(target) => Target { options: Arc::clone(options), counters: Arc::clone(counters), ..target },
+                        None => Target {
+                            number,
                             endpoint: Arc::clone(endpoint),
-                            options: Arc::clone(&entry.options),
-                            counters: Arc::clone(&entry.counters),
-                            cadence: Cadence::new(self.numbers),
-                            session: Some(Box::new(Session::new(Arc::clone(endpoint), Arc::clone(&entry.options)))),
+                            page: page.cloned(),
+                            options: Arc::clone(options),
+                            counters: Arc::clone(counters),
+                            cadence: Cadence::new(number),
+                            session: Some(visitor(endpoint, page, options)),
                             asked: false,
-                        }
-                    }
-                };
-                self.targets.push(target);
+                        },
+                    });
+                }
             }
         }
         self.unasked = self.targets.iter().filter(|target| !target.asked).count();
         self.announce();
+    }
+}
+
+fn visitor(endpoint: &Arc<Endpoint>, page: Option<&Arc<PageOptions>>, options: &Arc<ScrapeOptions>) -> Visitor {
+    let (endpoint, options) = (Arc::clone(endpoint), Arc::clone(options));
+    match page {
+        None => Visitor::Endpoint(Box::new(Session::new(endpoint, options))),
+        Some(page) => Visitor::Page(Box::new(PageSession::new(endpoint, Arc::clone(page), options))),
     }
 }

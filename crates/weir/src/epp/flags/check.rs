@@ -165,14 +165,13 @@ impl Flags {
         const NOT_YET: &str = "not active yet";
         const NOTHING: &str = "weir has no use for it";
         let listed = self.endpoints_file.is_some();
-        let idle: [(&'static str, bool, &'static str); 12] = [
+        let idle: [(&'static str, bool, &'static str); 11] = [
             ("pool-namespace", listed, KUBERNETES),
             ("pool-group", listed, KUBERNETES),
             ("endpoint-selector", listed, KUBERNETES),
             ("endpoint-target-ports", listed, KUBERNETES),
             ("endpoint-target-ports", !listed && self.endpoint_selector.is_none(), "an InferencePool says its ports itself"),
             ("metrics-endpoint-auth", self.metrics_endpoint_auth, NOT_YET),
-            ("tracing", self.tracing, NOT_YET),
             ("enable-grpc-stream-metrics", self.enable_grpc_stream_metrics, "they are always counted"),
             ("enable-pprof", self.enable_pprof, NOTHING),
             ("refresh-prometheus-metrics-interval", true, NOTHING),

@@ -151,8 +151,8 @@ fn only_what_was_asked_for_and_has_no_effect_is_named() {
     assert_eq!(
         checked("--endpoints-file e --pool-namespace n --tracing --enable-pprof").1.notice().as_deref(),
         Some(
-            "accepted without effect: --pool-namespace (--endpoints-file lists the endpoints); --tracing (not active yet); \
-             --enable-pprof (weir has no use for it)"
+            "accepted without effect: --pool-namespace (--endpoints-file lists the endpoints); --enable-pprof (weir has no use for \
+             it)"
         )
     );
 }

@@ -135,6 +135,21 @@ fn endpoints_that_are_gone_are_forgotten() {
 }
 
 #[test]
+fn an_endpoint_that_goes_takes_its_blocks_with_it() {
+    let plan = plan("{}");
+    let mut fixture = Fixture::new(2);
+    chat(&mut fixture, 128);
+    fixture.produce(&plan);
+    fixture.picked(&plan, 0);
+    fixture.picked(&plan, 1);
+    let [events] = plan.endpoint_events.as_slice() else { panic!("it hears of endpoints") };
+    events.plugin.endpoints_changed(&fixture.endpoints[..1], &[]);
+    assert_eq!(found(&mut fixture, &plan).matched_blocks, [2, 2]);
+    events.plugin.endpoints_changed(&[], &fixture.endpoints[1..]);
+    assert_eq!(found(&mut fixture, &plan).matched_blocks, [2, 0]);
+}
+
+#[test]
 fn requests_without_a_known_prompt_learn_nothing() {
     let plan = plan("{}");
     let mut fixture = Fixture::new(1);

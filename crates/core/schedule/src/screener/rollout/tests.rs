@@ -136,3 +136,21 @@ fn parameters_that_are_refused() {
         assert!(found.contains(why), "{parameters}: {found}");
     }
 }
+
+#[test]
+fn what_it_counts() {
+    let mut fixture = fixture();
+    let selector = ", headerSelectors: [{name: s, headerName: x-slice, labelKey: slice, mode: strict}]";
+    let plan = plan(&format!("mode: sum, {ROLES}"), selector);
+    let figures = || {
+        let figures = plan.screeners[0].plugin.figures();
+        figures.into_iter().map(|one| (one.family, one.labels.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), one.value))
+    };
+    screened(&fixture, &plan, &mut Rng::with_seed(1));
+    fixture.headers.insert("x-slice", "none".parse().unwrap());
+    screened(&fixture, &plan, &mut Rng::with_seed(1));
+    let found: Vec<_> = figures().collect();
+    assert_eq!(found[0], ("disaggregatedset_strict_header_no_match", vec!["s".to_owned()], 1.0));
+    let share = ("disaggregatedset_revision_gating_share", vec!["sum".to_owned(), "a".to_owned()], 11.0 / 13.0);
+    assert_eq!((found.len(), &found[1]), (3, &share));
+}
