@@ -15,12 +15,13 @@ use weir_api::Reason;
 use weir_protocol::{ErrorBody, ErrorStyle, anthropic_kind, grpc_message, grpc_status};
 use weir_router::Refusal;
 
-use crate::{head::X_WEIR_REASON, relay::Relay};
+use crate::{grpc::Call, head::X_WEIR_REASON, relay::Relay};
 
 /// Body of an answer: all there, or on its way from an endpoint.
 pub(crate) enum Reply {
     Whole(Bytes),
     Stream(Box<Relay>),
+    Call(Box<Call>),
 }
 
 /// An answer that cannot be ended properly: its connection, or HTTP/2 stream, is broken off so that the client notices.
@@ -37,6 +38,7 @@ impl Body for Reply {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Stream(relay) => relay.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Call(call) => call.poll(cx),
         }
     }
 
@@ -44,6 +46,7 @@ impl Body for Reply {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Stream(relay) => relay.is_over(),
+            Self::Call(call) => call.is_over(),
         }
     }
 
@@ -51,6 +54,7 @@ impl Body for Reply {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Stream(relay) => relay.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Call(_) => SizeHint::default(),
         }
     }
 }

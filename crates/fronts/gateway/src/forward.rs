@@ -107,9 +107,9 @@ impl Forward<'_> {
 
     /// One endpoint, one try; a second one only if the first was made on a connection that was dead already.
     async fn attempt(&self, routed: &Routed, stream: Option<(Bytes, Incoming, u64)>, now: Instant) -> Try {
-        let verdict = Verdict { live: &self.live, routed, given: false };
+        let verdict = Verdict::new(&self.live, routed);
         let outcome = self.try_endpoint(routed, stream, now).await;
-        verdict.give(&outcome);
+        verdict.give(outcome.as_ref().map(|exchange| exchange.head.status));
         outcome
     }
 
@@ -170,7 +170,7 @@ impl Forward<'_> {
         }
     }
 
-    fn request(&self, routed: &Routed, transport: &Transport, body: Outgoing) -> Request<Outgoing> {
+    pub(crate) fn request(&self, routed: &Routed, transport: &Transport, body: Outgoing) -> Request<Outgoing> {
         let upstream = self.live.upstream(routed.pool_index);
         let added = Added {
             host: &transport.authority,
@@ -274,7 +274,7 @@ pub(crate) fn refused(refusal: &Refusal, mut ticket: Ticket) -> Response<Reply> 
 }
 
 /// The endpoint says that it, and not the request, is the problem.
-fn is_unavailable(status: StatusCode) -> bool {
+pub(crate) fn is_unavailable(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
@@ -308,16 +308,20 @@ fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// Tells the breaker what a try says about the endpoint, also if the try is dropped because the client left.
-struct Verdict<'a> {
+pub(crate) struct Verdict<'a> {
     live: &'a Live,
     routed: &'a Routed,
     given: bool,
 }
 
-impl Verdict<'_> {
-    fn give(mut self, outcome: &Try) {
+impl<'a> Verdict<'a> {
+    pub(crate) fn new(live: &'a Live, routed: &'a Routed) -> Self {
+        Self { live, routed, given: false }
+    }
+
+    pub(crate) fn give(mut self, outcome: Result<StatusCode, &Failure>) {
         let failed = match outcome {
-            Ok(exchange) => exchange.head.status.is_server_error(),
+            Ok(status) => status.is_server_error(),
             Err(failure) if is_to_blame(failure.reason) => true,
             // Dropped without a verdict.
             Err(_) => return,

@@ -4,16 +4,13 @@
 //! ever waited for. One timer watches the stream; a piece only notes that it came.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use weir_api::Reason;
 use weir_pool::{Endpoint, Time};
 use weir_protocol::ModelRestore;
@@ -22,6 +19,7 @@ use weir_router::{End, Routed};
 use crate::{
     answer::{BrokenOff, error_event},
     forward::{blame, is_to_blame},
+    late::Late,
     settings::Live,
     ticket::Ticket,
     upstream::{Conn, Transport},
@@ -61,12 +59,7 @@ pub(crate) struct Relay {
     finale: Bytes,
     /// Ends of events, if an error can be told as one more event.
     events: Option<Tail>,
-    timer: Option<Pin<Box<Sleep>>>,
-    idle: Duration,
-    total: Instant,
-    /// When something moved last, as far as it was noted.
-    moved_at: Instant,
-    moved: bool,
+    late: Late,
     /// The response was framed properly up to its end, or ends in an error event.
     over: bool,
 }
@@ -130,7 +123,7 @@ impl Session {
     }
 
     /// The endpoint broke it off, and the client is told as well as can be.
-    fn fail(&mut self, reason: Reason) {
+    pub(crate) fn fail(&mut self, reason: Reason) {
         if is_to_blame(reason) {
             blame(&self.live, &self.place);
         }
@@ -170,7 +163,7 @@ impl Relay {
         total: Instant,
     ) -> Self {
         let mut relay = Self {
-            idle: session.live.settings.timeouts.idle,
+            late: Late::new(session.live.settings.timeouts.idle, total),
             session,
             first: Bytes::new(),
             source: Some(source),
@@ -179,10 +172,6 @@ impl Relay {
             restore: None,
             finale: Bytes::new(),
             events: events.then(Tail::default),
-            timer: None,
-            total,
-            moved_at: Instant::now(),
-            moved: false,
             over: false,
         };
         relay.note(&first);
@@ -257,7 +246,7 @@ impl Relay {
                 Poll::Ready(None) => self.next = Some(Finish::Complete),
                 Poll::Pending => {
                     let mut cx = Context::from_waker(conn.waker());
-                    if let Poll::Ready(reason) = self.poll_late(&mut cx) {
+                    if let Poll::Ready(reason) = self.late.poll(&mut cx) {
                         self.next = Some(Finish::Failed(reason));
                     }
                 }
@@ -278,7 +267,7 @@ impl Relay {
     }
 
     fn note(&mut self, piece: &[u8]) {
-        self.moved = true;
+        self.late.moved();
         self.session.note(piece);
         if let Some(tail) = &mut self.events {
             tail.push(piece);
@@ -301,27 +290,6 @@ impl Relay {
                 Ok(())
             }
         }
-    }
-
-    /// Ready when nothing moved for too long.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
-        if std::mem::take(&mut self.moved) {
-            self.moved_at = Instant::now();
-        }
-        let deadline = self.total.min(self.moved_at + self.idle);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        // The timer stands where it was set first; it is moved on only when it fires.
-        while timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            if now >= self.total {
-                return Poll::Ready(Reason::TotalTimeout);
-            }
-            if now >= deadline {
-                return Poll::Ready(Reason::IdleTimeout);
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
     }
 }
 

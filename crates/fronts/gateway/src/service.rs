@@ -115,8 +115,8 @@ async fn answer(
     if settings.keys.as_ref().is_some_and(|keys| !keys.admit(&head.headers)) {
         return refused(&refusal(Reason::Unauthorized), ticket);
     }
-    if grpc {
-        return refused(&Refusal::new(Reason::InvalidRequest, "gRPC is not served here: Envoy and `weir epp` route it."), ticket);
+    if grpc && head.version != Version::HTTP_2 {
+        return refused(&Refusal::new(Reason::InvalidRequest, "gRPC needs HTTP/2."), ticket);
     }
     let api = match route {
         Route::Parsed(api) => Some(api),
@@ -174,6 +174,10 @@ async fn answer(
         began,
         deadline: deadline(began, settings.timeouts.total),
     };
+    if grpc {
+        // Calls are few, and their future is large.
+        return Box::pin(forward.call(payload, ticket)).await;
+    }
     forward.run(payload, ticket).await
 }
 

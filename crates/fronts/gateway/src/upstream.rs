@@ -9,7 +9,7 @@ mod outgoing;
 
 pub(crate) use self::{
     conn::{Conn, DataError},
-    dial::dial,
+    dial::{dial, dial_h2},
     exchange::{Exchange, Failure, Limits, Rest},
     idle::Transport,
     outgoing::{Outgoing, Upload, UploadWatch},

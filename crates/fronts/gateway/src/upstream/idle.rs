@@ -9,11 +9,12 @@ use std::{
 };
 
 use http::HeaderValue;
+use hyper::client::conn::http2::SendRequest;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use weir_pool::{Endpoint, Time};
 
-use super::Conn;
+use super::{Conn, Outgoing};
 
 /// Lives in [`Endpoint::transport`], so it goes with the endpoint.
 pub(crate) struct Transport {
@@ -21,8 +22,16 @@ pub(crate) struct Transport {
     pub(crate) authority: HeaderValue,
     /// Oldest first.
     idle: Mutex<Vec<Idle>>,
+    /// The HTTP/2 connection, which all gRPC calls share; and what it was opened with.
+    h2: Mutex<Option<Shared>>,
     /// Where the next dial begins in the list of addresses.
     turn: AtomicUsize,
+}
+
+/// An HTTP/2 connection.
+struct Shared {
+    sender: SendRequest<Outgoing>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 struct Idle {
@@ -38,6 +47,7 @@ impl Transport {
         endpoint.transport(|| Self {
             authority: HeaderValue::from_str(endpoint.authority()).unwrap_or_else(|_| HeaderValue::from_static("endpoint")),
             idle: Mutex::new(Vec::new()),
+            h2: Mutex::new(None),
             turn: AtomicUsize::new(0),
         })
     }
@@ -84,6 +94,21 @@ impl Transport {
         }
         drop(list);
         drop(gone);
+    }
+
+    /// The HTTP/2 connection, if it takes calls.
+    pub(crate) fn h2(&self, tls: Option<&Arc<ClientConfig>>) -> Option<SendRequest<Outgoing>> {
+        let mut slot = self.h2.lock();
+        let same_tls = |one: &Shared| one.tls.as_ref().map(Arc::as_ptr) == tls.map(Arc::as_ptr);
+        if slot.as_ref().is_some_and(|one| one.sender.is_closed() || !same_tls(one)) {
+            *slot = None;
+        }
+        slot.as_ref().map(|one| one.sender.clone())
+    }
+
+    /// Keeps a new HTTP/2 connection. Calls on the one before go on.
+    pub(crate) fn keep_h2(&self, sender: SendRequest<Outgoing>, tls: Option<&Arc<ClientConfig>>) {
+        *self.h2.lock() = Some(Shared { sender, tls: tls.cloned() });
     }
 
     /// Forgets all idle connections: the endpoint just proved that it closes them.
