@@ -203,6 +203,9 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Exposition {
+    /// Whether `/metrics` and `/debug` of the admin address are only for those whom the Kubernetes cluster allows to `get` that path: they
+    /// send their token (`Authorization: Bearer`), and the cluster is asked by `TokenReview` and `SubjectAccessReview`. Default false.
+    pub kubernetes_auth: bool,
     /// Whether metrics also have the names that llm-d gave them before (`inference_objective_`, `inference_pool_`,
     /// `inference_extension_`, `llm_d_inference_scheduler_`), for dashboards and autoscalers that still use them. Default true.
     pub legacy_names: bool,
@@ -210,7 +213,7 @@ pub struct Exposition {
 
 impl Default for Exposition {
     fn default() -> Self {
-        Self { legacy_names: true }
+        Self { kubernetes_auth: false, legacy_names: true }
     }
 }
 

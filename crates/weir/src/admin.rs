@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router as Routes,
-    extract::{Path, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -13,7 +14,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use weir_kubernetes::WatchStatus;
+use weir_kubernetes::{Access, Reviewer, WatchStatus};
 use weir_router::{Explained, Router};
 
 use crate::{reload::ReloadStatus, state, system::LeaderView};
@@ -40,6 +41,8 @@ pub(crate) struct ClusterView {
     pub(crate) watches: Box<dyn Fn() -> Option<Vec<WatchStatus>> + Send + Sync>,
     /// Which replica leads, if one does.
     pub(crate) leader: Option<LeaderView>,
+    /// Says who may read what is not about health; `None`: everybody.
+    pub(crate) reviewer: Option<Arc<Reviewer>>,
 }
 
 const RECENT: usize = 100;
@@ -47,17 +50,37 @@ const RECENT: usize = 100;
 /// Serves until `stop` is cancelled.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, stop: CancellationToken) -> std::io::Result<()> {
     let routes = Routes::new()
-        .route("/", get(index))
         .route("/metrics", get(metrics))
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
         .route("/debug/state", get(debug_state))
         .route("/debug/plan", get(debug_plan))
         .route("/debug/plugins/state", get(plugin_state))
         .route("/debug/explain", get(recent))
         .route("/debug/explain/{id}", get(explain))
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard))
+        // Whoever asks for health has no token.
+        .route("/", get(index))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
         .with_state(admin);
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Lets only those pass whom the cluster allows, if it is asked.
+async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let Some(reviewer) = &admin.cluster.reviewer else { return next.run(request).await };
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(token) = header.and_then(|text| text.strip_prefix("Bearer ")).map(str::trim) else {
+        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "a token is needed\n").into_response();
+    };
+    match reviewer.may_get(token, request.uri().path()).await {
+        Access::Allowed => next.run(request).await,
+        Access::Unknown => {
+            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "the cluster does not know this token\n")
+                .into_response()
+        }
+        Access::Forbidden => (StatusCode::FORBIDDEN, "the cluster does not allow you to get this path\n").into_response(),
+        Access::NoAnswer => (StatusCode::SERVICE_UNAVAILABLE, "the cluster does not say who you are\n").into_response(),
+    }
 }
 
 async fn index() -> &'static str {

@@ -189,6 +189,15 @@ pub(crate) struct Doctor {
     /// weir's admin address (`weir epp`: --metrics-port): readiness, age of metrics, reloads.
     #[arg(long, value_name = "URL")]
     pub(crate) admin: Option<String>,
+    /// A Kubernetes cluster (of KUBECONFIG, or the one that this runs in): rights, pools and their pods, objectives and rewrites.
+    #[arg(long)]
+    pub(crate) kube: bool,
+    /// The namespace there. Default: NAMESPACE of the environment, else the pod's, else `default`.
+    #[arg(long, value_name = "NAME", requires = "kube")]
+    pub(crate) namespace: Option<String>,
+    /// The InferencePool there. Default: all of the namespace.
+    #[arg(long, value_name = "NAME", requires = "kube")]
+    pub(crate) pool: Option<String>,
     /// Where clients send requests: two are sent, to see that they pass the picker and come back.
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,

@@ -2,6 +2,7 @@
 //!
 //! Every check is a function from what was fetched to [`Finding`]s, so that it can be tried on saved answers.
 
+mod cluster;
 mod endpoints;
 mod envoy;
 mod flow;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use weir_plan::Registry;
 use weir_pool::EndpointUrl;
 
-use crate::{cli::Doctor, failure::Failure};
+use crate::{cli::Doctor, failure::Failure, system::own_namespace};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,6 +41,10 @@ pub(crate) async fn run(arguments: Doctor, registry: &Registry) -> Result<Diagno
     if let Some(path) = &arguments.config {
         endpoints::check(path, registry, &mut report).await;
     }
+    if arguments.kube {
+        let namespace = arguments.namespace.clone().unwrap_or_else(own_namespace);
+        cluster::check(&namespace, arguments.pool.as_deref(), &mut report).await;
+    }
     if let Some(admin) = &places.admin {
         picker::check(admin, &mut report).await;
     }
@@ -56,8 +61,8 @@ pub(crate) async fn run(arguments: Doctor, registry: &Registry) -> Result<Diagno
 impl Places {
     /// The addresses of the command line; without any, those of `deploy/standalone`.
     fn of(arguments: &Doctor) -> Result<Self, Failure> {
-        let Doctor { config, envoy, admin, url, .. } = arguments;
-        let default = config.is_none() && envoy.is_none() && admin.is_none() && url.is_none();
+        let Doctor { config, envoy, admin, url, kube, .. } = arguments;
+        let default = !kube && config.is_none() && envoy.is_none() && admin.is_none() && url.is_none();
         let read = |flag: &str, given: &Option<String>, standalone: &str| {
             let text = given.as_deref().or(default.then_some(standalone));
             let parse = |text: &str| text.parse().map_err(|error| Failure::usage(format!("--{flag}: {error}")));

@@ -28,13 +28,14 @@ use weir_api::{AppProtocol, Endpoints, Loaded, PoolSpec, RouterConfig, Sources};
 use weir_discovery::FileWatch;
 use weir_engine_metrics::Scraper;
 use weir_gateway::{Gateway, Listener, Live};
+use weir_kubernetes::Reviewer;
 use weir_plan::{CompileOptions, Registry};
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, LlmDCollector, PoolRuntime, Router, RouterMetrics, Shared};
 use weir_tls::{CertReloader, ServerTls, TlsError};
 use weir_traces::Tracer;
 
-pub(crate) use self::election::LeaderView;
 pub(crate) use self::settings::mappings;
+pub(crate) use self::{election::LeaderView, kubernetes::own_namespace};
 use self::{
     election::Leading,
     ext_proc::{ExtProcPorts, Front},
@@ -128,6 +129,8 @@ pub(crate) struct System {
     /// Taken when it runs.
     election: Mutex<Option<Leading>>,
     leader: Option<LeaderView>,
+    /// Says who may read metrics; `None`: everybody.
+    reviewer: Option<Arc<Reviewer>>,
     reloads: Arc<ReloadStatus>,
     metrics: Mutex<Option<MetricsRegistry>>,
     /// Whether metrics have llm-d's older names too.
@@ -203,6 +206,8 @@ impl System {
             (Some(election), Some(cluster)) => Some(Leading::start(cluster.client(), config, election)),
             _ => None,
         };
+        let reviewer =
+            cluster.as_ref().filter(|_| config.metrics.kubernetes_auth).map(|cluster| Arc::new(Reviewer::new(cluster.client())));
         let leader = election.as_ref().map(Leading::view);
         let ext_proc = Front::new(config, &live.load(), Arc::clone(&sync), leader.clone(), &mut registry)?;
         let router: Arc<dyn Fn() -> Arc<Router> + Send + Sync> = {
@@ -253,6 +258,7 @@ impl System {
             objects,
             election: Mutex::new(election),
             leader,
+            reviewer,
             reloads,
             metrics: Mutex::new(Some(registry)),
             legacy_names,
@@ -513,6 +519,9 @@ impl System {
         self.legacy_names.store(config.metrics.legacy_names, Relaxed);
         if config.listen != in_force.config.listen {
             tracing::warn!("listen has changed; that takes effect at the next start");
+        }
+        if config.metrics.kubernetes_auth != in_force.config.metrics.kubernetes_auth {
+            tracing::warn!("metrics.kubernetesAuth has changed; that takes effect at the next start");
         }
         if config.leader_election != in_force.config.leader_election {
             tracing::warn!("leaderElection has changed; that takes effect at the next start");

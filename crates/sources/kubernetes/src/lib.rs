@@ -5,6 +5,7 @@
 //!   missing, of the one before.
 //! - [`PoolsWatch`] keeps the names of the pools that a label selector selects.
 //! - [`Election`] holds a lease, or waits for it: one of several replicas leads.
+//! - [`Reviewer`] asks who may read a path.
 //! - [`Watches`] says of each watch whether it works, and why not.
 //!
 //! Invariants: what a cluster does not say any more because it cannot be reached, or because it refuses, stays as it was said last;
@@ -14,9 +15,11 @@
 //!
 //! Not here: which endpoint is best, whether it works.
 
+mod access;
 mod client;
 mod derive;
 mod follow;
+mod inspect;
 mod lease;
 mod objects;
 mod pod;
@@ -29,10 +32,13 @@ mod target;
 mod watches;
 
 pub use kube::{Client, Error};
+pub use weir_crds::LLM_D_GROUP;
 
 pub use self::{
+    access::{Access, Reviewer, Right, may},
     client::{ConnectError, connect, namespace, pool_exists},
     derive::{PodFacts, active_ports, endpoints},
+    inspect::{SeenPod, SeenPool, inspect_objects, inspect_pools},
     lease::{Election, Leadership, LeaseConfig},
     objects::{ClusterObject, ClusterObjects, ObjectKind, ObjectsWatch, Spec},
     pod::LightPod,

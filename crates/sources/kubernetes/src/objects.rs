@@ -330,7 +330,7 @@ impl Group {
     }
 }
 
-fn read(kind: ObjectKind, group: &'static str, object: DynamicObject) -> ClusterObject {
+pub(crate) fn read(kind: ObjectKind, group: &'static str, object: DynamicObject) -> ClusterObject {
     let DynamicObject { metadata, mut data, .. } = object;
     let id = ObjectId {
         namespace: metadata.namespace.unwrap_or_default(),

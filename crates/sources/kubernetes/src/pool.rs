@@ -92,9 +92,9 @@ impl Drop for PoolWatch {
 
 /// What an `InferencePool` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Facts {
-    labels: BTreeMap<String, String>,
-    ports: Vec<u16>,
+pub(crate) struct Facts {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) ports: Vec<u16>,
     app_protocol: String,
     uid: String,
 }
@@ -330,7 +330,7 @@ impl Follower {
     }
 }
 
-fn facts_of(object: &DynamicObject, source: &Source) -> Result<Facts, String> {
+pub(crate) fn facts_of(object: &DynamicObject, source: &Source) -> Result<Facts, String> {
     let spec = object.data.get("spec").cloned().unwrap_or_default();
     let legacy = matches!(source, Source::Pool { group: PoolGroup::Legacy, .. });
     let spec: InferencePoolSpec = if legacy {
@@ -351,6 +351,6 @@ fn facts_of(object: &DynamicObject, source: &Source) -> Result<Facts, String> {
     Ok(Facts { labels, ports, app_protocol, uid: object.metadata.uid.clone().unwrap_or_default() })
 }
 
-fn selector_of(labels: &BTreeMap<String, String>) -> String {
+pub(crate) fn selector_of(labels: &BTreeMap<String, String>) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }

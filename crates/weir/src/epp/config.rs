@@ -54,6 +54,7 @@ pub(super) fn load(flags: &Flags) -> Result<Loaded, Failure> {
     pool.metrics.interval = Spanned::nowhere(GoDuration::from(flags.refresh_metrics_interval));
     pool.metrics.staleness_threshold = Spanned::nowhere(GoDuration::from(flags.metrics_staleness_threshold));
     pool.scheduling = Scheduling::Inline(Box::new(scheduling));
+    config.metrics.kubernetes_auth = flags.metrics_endpoint_auth && pool.endpoints.kubernetes.is_some();
     config.leader_election = flags.ha_enable_leader_election.then(LeaderElection::default);
     config.pools.push(pool);
     Ok(Loaded { config, warnings: checked.warnings, sources })

@@ -92,7 +92,8 @@ impl Cluster {
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Result<Option<Arc<Self>>, Failure> {
-        if config.leader_election.is_none() && !config.pools.iter().any(|pool| pool.endpoints.kubernetes.is_some()) {
+        let asked = config.leader_election.is_some() || config.metrics.kubernetes_auth;
+        if !asked && !config.pools.iter().any(|pool| pool.endpoints.kubernetes.is_some()) {
             return Ok(None);
         }
         let client = Box::pin(weir_kubernetes::connect()).await.map_err(|error| {
@@ -254,7 +255,7 @@ pub(super) fn namespace(kubernetes: &KubernetesEndpoints) -> String {
 }
 
 /// The namespace that is meant where none is named.
-pub(super) fn own_namespace() -> String {
+pub(crate) fn own_namespace() -> String {
     let environment = std::env::var("NAMESPACE").ok().filter(|text| !text.is_empty());
     environment.or_else(weir_kubernetes::namespace).unwrap_or_else(|| weir_api::DEFAULT_NAMESPACE.to_owned())
 }
@@ -281,6 +282,7 @@ impl System {
             any_pool_suffices: Box::new(move || several.load().any_pool_suffices),
             watches: Box::new(move || cluster.load().as_ref().map(|cluster| cluster.watches.list())),
             leader: self.leader.clone(),
+            reviewer: self.reviewer.clone(),
         }
     }
 

@@ -16,7 +16,7 @@ use self::support::{Pools, Weir, eventually};
 async fn a_picker_follows_its_pool() {
     let cluster = Pools::new().await;
     let server = Weir::sim("m");
-    let epp = Weir::epp(&cluster, &["--pool-name=chat", "--pool-namespace=team"]);
+    let epp = Weir::epp(&cluster, &["--pool-name=chat", "--pool-namespace=team", "--metrics-endpoint-auth=false"]);
     let waits = epp.readyz();
     assert_eq!((waits.0, waits.1["ready"].as_bool()), (503, Some(false)));
     eventually("it says what it waits for", || epp.readyz().1["kubernetes"]["waitsFor"][0].as_str().is_some());
@@ -128,6 +128,26 @@ async fn traffic_does_not_notice_that_the_api_server_is_away() {
     });
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_for_those_whom_the_cluster_allows() {
+    let options = Options { users: ["weir", "scraper", "nobody"].map(str::to_owned).to_vec(), ..Options::default() };
+    let cluster = Pools::with(options).await;
+    let epp = Weir::epp(&cluster, &["--pool-name=chat", "--pool-namespace=team"]);
+    let status = |token: &str, path: &str| epp.get_as(token, path).0;
+    assert_eq!((status("", "/livez"), status("", "/readyz")), (200, 503));
+    assert_eq!((status("", "/metrics"), status("", "/debug/state")), (401, 401));
+    // Without the right to ask, nobody may.
+    assert_eq!(status("scraper", "/metrics"), 503);
+    cluster.apply("metrics-auth/asks.yaml", "weir").await;
+    cluster.apply("metrics-auth/reads.yaml", "scraper").await;
+    eventually("the scraper may", || status("scraper", "/metrics") == 200);
+    assert_eq!((status("nobody", "/metrics"), status("stranger", "/metrics")), (403, 401));
+    assert_eq!(status("scraper", "/debug/state"), 403);
+    // What is known stays known for a while.
+    cluster.fake.stop().await;
+    assert_eq!(status("scraper", "/metrics"), 200);
+}
+
 /// The command lines of KServe's presets, as they are rendered with TLS on and off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_kserve_starts() {
@@ -163,6 +183,33 @@ async fn pools_may_come_with_a_reload() {
     weir.configure("kubernetes: {namespace: team, podSelector: app=vllm, ports: [", &format!("{}]}}", server.port));
     eventually("the new pool serves", || weir.complete("m").0 == 200);
     assert_eq!(weir.state()["pools"][0]["endpoints"][0]["id"], "team/a-rank-0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_looks_at_the_cluster() {
+    let cluster = Pools::new().await;
+    cluster.pool("chat", "vllm", 8000).await;
+    cluster.pod("a", "vllm").await;
+    let objective =
+        json!({"metadata": {"name": "typo"}, "spec": {"poolRef": {"name": "chta", "group": "inference.networking.k8s.io"}}});
+    cluster.create("/apis/llm-d.ai/v1alpha2/namespaces/team/inferenceobjectives", &objective).await;
+    let found = Weir::doctor(&cluster, &["--namespace", "team"]);
+    let verdict = |check: &str| -> String {
+        let all = found["findings"].as_array().unwrap();
+        let one = all.iter().find(|one| one["check"] == check).unwrap_or_else(|| panic!("{check}: {found}"));
+        one["verdict"].as_str().unwrap().to_owned()
+    };
+    for (check, want) in [
+        ("kube.reachable", "ok"),
+        ("kube.rights", "ok"),
+        ("kube.ready", "ok"),
+        ("kube.picker", "warning"),
+        ("kube.objects", "warning"),
+    ] {
+        assert_eq!(verdict(check), want, "{check}: {found}");
+    }
+    let lost = Weir::doctor(&cluster, &["--namespace", "elsewhere"]);
+    assert!(lost["wrong"].as_u64().unwrap() >= 2, "{lost}");
 }
 
 #[tokio::test]

@@ -40,8 +40,12 @@ impl Drop for Pools {
 
 impl Pools {
     pub(crate) async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let fake = Fake::start(Options::default()).await.unwrap();
+        let fake = Fake::start(options).await.unwrap();
         let folder = std::env::temp_dir().join(format!("weir-kube-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed)));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("kubeconfig"), fake.kubeconfig("weir")).unwrap();
@@ -53,17 +57,23 @@ impl Pools {
             let text = std::fs::read_to_string(format!("{definitions}/crds/{name}.yaml")).unwrap();
             this.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &yaml(&text)[0]).await;
         }
-        // The role that is shipped, and not more.
-        for file in ["role.yaml", "leader.yaml"] {
-            for mut object in yaml(&std::fs::read_to_string(format!("{definitions}/rbac/{file}")).unwrap()) {
-                let kind = object["kind"].as_str().unwrap().to_lowercase();
-                if kind == "rolebinding" {
-                    object["subjects"] = json!([{"kind": "User", "name": "weir"}]);
-                }
-                this.create(&format!("/apis/rbac.authorization.k8s.io/v1/namespaces/team/{kind}s"), &object).await;
-            }
-        }
+        // The roles that are shipped, and not more.
+        this.apply("rbac/role.yaml", "weir").await;
+        this.apply("rbac/leader.yaml", "weir").await;
         this
+    }
+
+    /// Creates roles of `deploy/kubernetes`, and gives them to a user.
+    pub(crate) async fn apply(&self, file: &str, user: &str) {
+        let path = format!("{}/../../deploy/kubernetes/{file}", env!("CARGO_MANIFEST_DIR"));
+        for mut object in yaml(&std::fs::read_to_string(path).unwrap()) {
+            let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
+            if plural.ends_with("bindings") {
+                object["subjects"] = json!([{"kind": "User", "name": user}]);
+            }
+            let place = if plural.starts_with("cluster") { String::new() } else { "namespaces/team/".to_owned() };
+            self.create(&format!("/apis/rbac.authorization.k8s.io/v1/{place}{plural}"), &object).await;
+        }
     }
 
     pub(crate) async fn create(&self, path: &str, object: &Value) {
@@ -174,6 +184,12 @@ impl Weir {
         String::from_utf8(done.stderr).unwrap()
     }
 
+    pub(crate) fn doctor(cluster: &Pools, words: &[&str]) -> Value {
+        let mut command = Self::command(&["doctor", "--kube", "--json"]);
+        let done = command.args(words).env("KUBECONFIG", cluster.folder.join("kubeconfig")).output().unwrap();
+        serde_json::from_slice(&done.stdout).unwrap()
+    }
+
     pub(crate) fn terminate(&mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -185,7 +201,11 @@ impl Weir {
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        request(&self.admin, "GET", path, "")
+        self.get_as("", path)
+    }
+
+    pub(crate) fn get_as(&self, token: &str, path: &str) -> (u16, String) {
+        request(&self.admin, "GET", path, token, "")
     }
 
     pub(crate) fn readyz(&self) -> (u16, Value) {
@@ -199,7 +219,7 @@ impl Weir {
 
     pub(crate) fn complete(&self, model: &str) -> (u16, Value) {
         let body = json!({"model": model, "prompt": "Hello", "max_tokens": 2}).to_string();
-        let (status, body) = request(&self.client, "POST", "/v1/completions", &body);
+        let (status, body) = request(&self.client, "POST", "/v1/completions", "", &body);
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 }
@@ -224,14 +244,15 @@ fn keep(err: ChildStderr, log: &Mutex<String>, admin: &Mutex<String>) {
 }
 
 /// One request on a connection of its own. Status 0: nobody answered.
-fn request(url: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+fn request(url: &str, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
     let address = url.strip_prefix("http://").unwrap_or(url);
+    let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
     let send = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n{authorization}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
         let mut answer = String::new();

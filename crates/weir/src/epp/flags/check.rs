@@ -162,7 +162,6 @@ impl Flags {
 
     fn note_inactive(&self, given: &[&'static str], found: &mut Checked) {
         const KUBERNETES: &str = "--endpoints-file lists the endpoints";
-        const NOT_YET: &str = "not active yet";
         const NOTHING: &str = "weir has no use for it";
         let listed = self.endpoints_file.is_some();
         let idle: [(&'static str, bool, &'static str); 11] = [
@@ -171,7 +170,7 @@ impl Flags {
             ("endpoint-selector", listed, KUBERNETES),
             ("endpoint-target-ports", listed, KUBERNETES),
             ("endpoint-target-ports", !listed && self.endpoint_selector.is_none(), "an InferencePool says its ports itself"),
-            ("metrics-endpoint-auth", self.metrics_endpoint_auth, NOT_YET),
+            ("metrics-endpoint-auth", self.metrics_endpoint_auth && listed, KUBERNETES),
             ("enable-grpc-stream-metrics", self.enable_grpc_stream_metrics, "they are always counted"),
             ("enable-pprof", self.enable_pprof, NOTHING),
             ("refresh-prometheus-metrics-interval", true, NOTHING),
