@@ -6,7 +6,7 @@ use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::kv::{Kv, KvCommand, ReplayTrace};
+pub(crate) use self::kv::{Kv, KvCommand, KvTail, ReplayTrace};
 
 /// A router for fleets of model servers: each request goes to the endpoint that already holds its prefix in KV cache and has
 /// the shortest queue.

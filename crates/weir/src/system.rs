@@ -29,7 +29,8 @@ use weir_discovery::FileWatch;
 use weir_engine_metrics::Scraper;
 use weir_gateway::{Gateway, Listener, Live};
 use weir_kubernetes::Reviewer;
-use weir_plan::{CompileOptions, Registry};
+use weir_kv_events::{KvEvents, Timing};
+use weir_plan::{CompileOptions, KvEventSource, Registry};
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, LlmDCollector, PoolRuntime, Router, RouterMetrics, Shared};
 use weir_tls::{CertReloader, ServerTls, TlsError};
 use weir_traces::Tracer;
@@ -114,6 +115,7 @@ pub(crate) struct System {
     tracer: Option<Tracer>,
     live: Arc<ArcSwap<Live>>,
     scraper: Scraper,
+    kv_events: KvEvents,
     gateway: Mutex<Option<Gateway>>,
     ext_proc: Front,
     certificates: Option<Arc<CertReloader>>,
@@ -180,6 +182,12 @@ impl System {
             async move { scraper.run(stop).await }
         });
 
+        let kv_events = KvEvents::new(Timing::default());
+        tasks.spawn({
+            let (kv_events, stop) = (kv_events.clone(), stop.clone());
+            async move { kv_events.run(stop).await }
+        });
+
         let cluster = Cluster::connect(config, &stop, &tasks).await?;
         let specs = cluster.as_ref().map_or_else(|| config.pools.clone(), |cluster| cluster.expand(&config.pools));
         let prepared = pools::prepare(&specs, &[], &plugins, options, &loaded.sources)?;
@@ -197,6 +205,7 @@ impl System {
         let sync = Arc::new(ArcSwap::from_pointee(sync_of(config, &pools, cluster.as_deref())));
         let live = Arc::new(ArcSwap::from_pointee(live));
         scraper.set_pools(scraped);
+        kv_events.set_pools(kv_sources(&pools));
         let certificates = match &config.listen.https {
             None => None,
             Some(https) => Some(CertReloader::load(&https.cert_file.value, &https.key_file.value).map_err(https_failure)?),
@@ -246,6 +255,7 @@ impl System {
             tracer,
             live,
             scraper,
+            kv_events,
             gateway: Mutex::new(Some(gateway)),
             ext_proc,
             certificates,
@@ -516,6 +526,7 @@ impl System {
         self.sync.store(Arc::new(sync_of(&config, &pools, cluster.as_deref())));
         self.cluster.store(cluster);
         self.cluster_came.notify_one();
+        self.kv_events.set_pools(kv_sources(&pools));
         self.legacy_names.store(config.metrics.legacy_names, Relaxed);
         if config.listen != in_force.config.listen {
             tracing::warn!("listen has changed; that takes effect at the next start");
@@ -590,6 +601,12 @@ fn assemble(
 
 fn sync_of(config: &RouterConfig, pools: &[PoolInForce], cluster: Option<&Cluster>) -> ClusterSync {
     ClusterSync::new(config, pools.iter().filter_map(PoolInForce::sync).collect(), cluster)
+}
+
+/// Who wants the KV-cache events of which pool.
+fn kv_sources(pools: &[PoolInForce]) -> Vec<(Arc<weir_pool::Pool>, Vec<KvEventSource>)> {
+    let sources = |one: &PoolInForce| one.plan.kv_events.iter().map(|named| named.plugin.clone()).collect();
+    pools.iter().map(|one| (Arc::clone(&one.pool), sources(one))).collect()
 }
 
 fn warn_of(loaded: &Loaded) {

@@ -19,6 +19,8 @@ pub struct PrefixMatch {
     pub block_size_tokens: u32,
     /// Hash of each block, chained; for whoever learns from the decision.
     pub hashes: Vec<u64>,
+    /// The hashes are of an engine's tokens, not of an estimate.
+    pub exact_tokens: bool,
 }
 
 impl PrefixMatch {
@@ -39,6 +41,7 @@ impl PrefixMatch {
         self.hashes.clear();
         self.total_blocks = 0;
         self.block_size_tokens = 0;
+        self.exact_tokens = false;
     }
 }
 

@@ -27,10 +27,10 @@ pub use self::{
     error::PickError,
     plan::{InFlightPolicy, MetricsSource, Named, PageReader, PageSource, Plan, Profile, Scored},
     plugin::{
-        Admitter, Decider, DiscoveryFile, EngineSpec, Figure, Filter, HeaderProcessor, ModelsSource, NumberConfig, Outgoing,
-        PageConfig, Parts, Picker, PreRequest, Producer, ProfileHandler, ProfileResult, PromptSink, PromptStream, Report,
-        Reporter, ResponseHeaders, SaturationDetector, Scorer, Scores, Screener, Served, SourceConfig, SourceTls, Told,
-        TopologyLabels, UsageLimits,
+        Admitter, Decider, DiscoveryFile, EngineSpec, Figure, Filter, HeaderProcessor, KvEventSink, KvEventSource, ModelsSource,
+        NumberConfig, Outgoing, PageConfig, Parts, Picker, PreRequest, Producer, ProfileHandler, ProfileResult, PromptSink,
+        PromptStream, Report, Reporter, ResponseHeaders, SaturationDetector, Scorer, Scores, Screener, Served, SourceConfig,
+        SourceTls, Told, TopologyLabels, UsageLimits,
     },
     registry::{
         Deprecation, Draft, ExtensionPoint, Need, Offer, Payload, PluginContext, PluginType, Reference, Registry, Stability,

@@ -7,9 +7,9 @@ use weir_pool::EndpointEvents;
 use weir_protocol::Parsers;
 
 use crate::{
-    Admitter, Columns, DataSet, DiscoveryFile, Effective, EngineSpec, Filter, HeaderProcessor, ModelsSource, NumberConfig,
-    PageConfig, Picker, PreRequest, Producer, ProfileHandler, Reporter, ResponseHeaders, SaturationDetector, Scorer, Screener,
-    SourceTls, UsageLimits,
+    Admitter, Columns, DataSet, DiscoveryFile, Effective, EngineSpec, Filter, HeaderProcessor, KvEventSource, ModelsSource,
+    NumberConfig, PageConfig, Picker, PreRequest, Producer, ProfileHandler, Reporter, ResponseHeaders, SaturationDetector,
+    Scorer, Screener, SourceTls, UsageLimits,
 };
 
 /// A plugin and the name of its instance.
@@ -171,6 +171,8 @@ pub struct Plan {
     pub models: Option<ModelsSource>,
     /// Who hears of endpoints that come and go.
     pub endpoint_events: Vec<Named<Arc<dyn EndpointEvents>>>,
+    /// Who wants KV-cache events, and from where.
+    pub kv_events: Vec<Named<KvEventSource>>,
     /// Where the endpoints are listed; `None`: whoever keeps the pool knows.
     pub discovery: Option<DiscoveryFile>,
     /// How in-flight tokens are charged.

@@ -268,12 +268,49 @@ pub trait PromptSink {
     }
     /// The prompt ends; another one follows.
     fn next_prompt(&mut self);
+    /// What comes, or came, is an estimate: no engine has these tokens.
+    fn estimated(&mut self) {}
 }
 
 /// Gives a request's prompt as tokens, without building a list of them.
 pub trait PromptStream: Send + Sync {
     /// Pours the prompt into `sink`. Returns false if the request has no known prompt.
     fn stream(&self, request: &RequestView<'_>, sink: &mut dyn PromptSink) -> bool;
+}
+
+/// Takes what engines say of their KV caches. All of one endpoint comes in its order.
+pub trait KvEventSink: Send + Sync {
+    /// A batch of events, as it came. `model` is what the engine's stream is named after; empty if it is not.
+    fn batch(&self, endpoint: u32, model: &str, payload: &[u8]);
+    /// What is known of the endpoint is not to be trusted, or its engine started anew.
+    fn clear(&self, endpoint: u32);
+    /// The endpoint is gone for good.
+    fn gone(&self, endpoint: u32);
+    /// Its engine is, or is no longer, listened to.
+    fn following(&self, endpoint: u32, yes: bool);
+}
+
+/// Where a plugin wants KV-cache events from.
+#[derive(Clone)]
+pub struct KvEventSource {
+    /// Address to which engines connect, as `tcp://*:5557`; empty: none.
+    pub zmq_endpoint: String,
+    /// Beginning of the topics that are followed.
+    pub topic_filter: String,
+    /// Whether every endpoint is connected to.
+    pub discover: bool,
+    /// Port of an endpoint's events; ranks follow it.
+    pub socket_port: u16,
+    /// Port of past events; `None`: there is none.
+    pub replay_port: Option<u16>,
+    /// The plugin.
+    pub sink: Arc<dyn KvEventSink>,
+}
+
+impl std::fmt::Debug for KvEventSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KvEventSource").field("socket_port", &self.socket_port).finish_non_exhaustive()
+    }
 }
 
 /// A configured source of facts about endpoints.
@@ -463,4 +500,6 @@ pub struct Parts {
     pub parser: Option<ParserKind>,
     /// Columns in which it writes prefix matches.
     pub prefix_column: Option<Column>,
+    /// Where it wants KV-cache events from.
+    pub kv_events: Option<KvEventSource>,
 }

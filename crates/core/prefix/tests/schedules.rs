@@ -1,5 +1,6 @@
 //! Explores schedules of the index's concurrent paths: `cargo test -p weir-prefix --features model --test schedules`.
 #![cfg(feature = "model")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
 

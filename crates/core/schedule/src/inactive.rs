@@ -1,14 +1,12 @@
 //! Plugin types that llm-d's documents name or that are added to every one of them, and that do nothing here.
 
 mod flow;
-mod precise_prefix;
 mod predicted_latency;
 
 use weir_plan::PluginType;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
     let mut all = vec![predicted_latency::plugin()];
-    all.extend(precise_prefix::plugins());
     all.extend(flow::plugins());
     all
 }
@@ -29,8 +27,6 @@ mod tests {
                 "fcfs-ordering-policy",
                 "global-strict-fairness-policy",
                 "k8s-notification-source",
-                "precise-prefix-cache-producer",
-                "precise-prefix-cache-scorer",
                 "predicted-latency-producer",
                 "priority-holdback-policy",
                 "priority-then-time-eviction-order-policy",

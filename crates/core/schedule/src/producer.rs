@@ -5,6 +5,7 @@ mod burst_prefix;
 mod inflight_load;
 mod mm_embeddings;
 mod p2p_source;
+mod precise_prefix;
 mod session_id;
 mod token;
 
@@ -12,7 +13,7 @@ use weir_plan::{PluginType, PromptSink};
 use weir_prefix::BlockHasher;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
-    vec![
+    let mut all = vec![
         token::plugin(),
         approx_prefix::plugin(),
         approx_prefix::multicluster(),
@@ -21,7 +22,9 @@ pub(crate) fn plugins() -> Vec<PluginType> {
         mm_embeddings::plugin(),
         burst_prefix::plugin(),
         p2p_source::plugin(),
-    ]
+    ];
+    all.extend(precise_prefix::plugins());
+    all
 }
 
 /// Hashes a prompt as it streams.

@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use crate::{
     config::EngineConfig,
-    kv::KvCache,
+    kv::{KvCache, KvChange},
     latency::LatencyModel,
     lora::LoraSlots,
     request::{AdapterId, Event, Micros, Refused, Request, RequestId, Timings},
@@ -236,6 +236,18 @@ impl Engine {
         (distinct(&mut self.running.iter().copied()), distinct(&mut self.waiting.iter().copied()))
     }
 
+    /// From now on what happens to the cache is kept for [`Self::take_kv_changes`].
+    pub fn record_kv_changes(&mut self) {
+        if let Some(kv) = &mut self.kv {
+            kv.record_changes();
+        }
+    }
+
+    /// What happened to the cache since this was last asked for, in order.
+    pub fn take_kv_changes(&mut self) -> Vec<KvChange> {
+        self.kv.as_mut().map(KvCache::take_changes).unwrap_or_default()
+    }
+
     /// Forgets all cached content.
     pub fn reset_prefix_cache(&mut self) {
         if let Some(kv) = &mut self.kv {
@@ -337,10 +349,22 @@ impl Engine {
         let Some(kv) = &mut self.kv else { return };
         let sequence = &mut self.sequences[index as usize];
         let full = (tokens / kv.block_size()).min(sequence.request.blocks.len() as u32);
+        let Request { blocks, tokens, adapter, .. } = &sequence.request;
+        let mut run = None;
         while sequence.stored < full {
             let at = sequence.stored as usize;
-            kv.store(sequence.held[at], sequence.request.adapter, sequence.request.blocks[at]);
             sequence.stored += 1;
+            match (kv.store(sequence.held[at], *adapter, blocks[at]), run) {
+                (true, None) => run = Some(at),
+                (false, Some(start)) => {
+                    kv.note_stored(*adapter, blocks, start..at, tokens);
+                    run = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(start) = run {
+            kv.note_stored(*adapter, blocks, start..full as usize, tokens);
         }
     }
 

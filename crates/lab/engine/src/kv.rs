@@ -19,6 +19,29 @@ mod tests;
 /// Names a block of one cache.
 pub type BlockId = u32;
 
+/// Something happened to what a cache can find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KvChange {
+    /// Blocks of one chain can be found now.
+    Stored {
+        /// The adapter that computed them.
+        adapter: AdapterId,
+        /// Their names, in order: the chain hashes, for adapters mixed with the adapter's number.
+        hashes: Vec<u64>,
+        /// The name of the one before them; `None`: they begin a prompt.
+        parent: Option<u64>,
+        /// The tokens of all of them; empty where the request brought none.
+        tokens: Vec<u32>,
+    },
+    /// A block was pushed out.
+    Removed {
+        /// Its name.
+        hash: u64,
+    },
+    /// Everything was forgotten.
+    Cleared,
+}
+
 /// All blocks are pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the kv cache does not have sufficient capacity to store this request")]
@@ -28,6 +51,11 @@ const NIL: u32 = u32::MAX;
 
 /// Content of a block: chain hash, and the adapter that computed it.
 type Key = (u64, AdapterId);
+
+/// What a content is called where adapters have no part in the chain hash.
+fn name((hash, adapter): Key) -> u64 {
+    hash ^ u64::from(adapter.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 #[derive(Debug, Clone)]
 struct Block {
@@ -50,6 +78,8 @@ pub struct KvCache {
     unused: u32,
     stored: u64,
     evicted: u64,
+    /// What happened since it was last asked for; `None`: nobody asks.
+    changes: Option<Vec<KvChange>>,
 }
 
 impl KvCache {
@@ -67,7 +97,35 @@ impl KvCache {
             unused: 0,
             stored: 0,
             evicted: 0,
+            changes: None,
         }
+    }
+
+    /// From now on what happens is kept for [`Self::take_changes`].
+    pub fn record_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    /// What happened since this was last asked for, in order.
+    pub fn take_changes(&mut self) -> Vec<KvChange> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn note(&mut self, change: impl FnOnce() -> KvChange) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(change());
+        }
+    }
+
+    /// The blocks `from..to` of a chain were stored: said as one.
+    pub(crate) fn note_stored(&mut self, adapter: AdapterId, blocks: &[u64], run: std::ops::Range<usize>, tokens: &[u32]) {
+        let size = self.config.block_size as usize;
+        self.note(|| KvChange::Stored {
+            adapter,
+            hashes: blocks[run.clone()].iter().map(|hash| name((*hash, adapter))).collect(),
+            parent: run.start.checked_sub(1).map(|before| name((blocks[before], adapter))),
+            tokens: tokens.get(run.start * size..run.end * size).unwrap_or_default().to_vec(),
+        });
     }
 
     /// Blocks.
@@ -152,16 +210,19 @@ impl KvCache {
         Ok(())
     }
 
-    /// Says what a pinned block holds, so that others find it. A content that is cached already stays where it is.
-    pub fn store(&mut self, block: BlockId, adapter: AdapterId, hash: u64) {
+    /// Says what a pinned block holds, so that others find it. A content that is cached already stays where it is. Returns whether
+    /// it can be found only since now.
+    pub fn store(&mut self, block: BlockId, adapter: AdapterId, hash: u64) -> bool {
         if !self.config.prefix_caching || self.blocks[block as usize].key.is_some() {
-            return;
+            return false;
         }
         if let std::collections::hash_map::Entry::Vacant(entry) = self.index.entry((hash, adapter)) {
             entry.insert(block);
             self.blocks[block as usize].key = Some((hash, adapter));
             self.stored += 1;
+            return true;
         }
+        false
     }
 
     /// Lets go of a sequence's blocks.
@@ -184,17 +245,20 @@ impl KvCache {
     /// Forgets every content, also of pinned blocks.
     pub fn reset(&mut self) {
         self.forget_where(|_| true);
+        self.note(|| KvChange::Cleared);
     }
 
     /// Forgets every content of an adapter: nothing of it is found any more, and its unused blocks are the first to go.
     pub fn forget(&mut self, adapter: AdapterId) {
-        self.forget_where(|key| key.1 == adapter);
+        for key in self.forget_where(|key| key.1 == adapter) {
+            self.note(|| KvChange::Removed { hash: name(key) });
+        }
     }
 
-    fn forget_where(&mut self, matches: impl Fn(&Key) -> bool) {
+    fn forget_where(&mut self, matches: impl Fn(&Key) -> bool) -> Vec<Key> {
         let gone: Vec<(Key, BlockId)> = self.index.iter().filter(|(key, _)| matches(key)).map(|(&key, &id)| (key, id)).collect();
         let mut blank: Vec<BlockId> = Vec::new();
-        for (key, id) in gone {
+        for &(key, id) in &gone {
             self.index.remove(&key);
             self.blocks[id as usize].key = None;
             if self.blocks[id as usize].refs == 0 {
@@ -204,6 +268,7 @@ impl KvCache {
         }
         blank.sort_unstable();
         self.blank.extend(blank);
+        gone.into_iter().map(|(key, _)| key).collect()
     }
 
     /// A block that nobody holds; the caller has checked that there is one.
@@ -220,6 +285,7 @@ impl KvCache {
         if let Some(key) = self.blocks[id as usize].key.take() {
             self.index.remove(&key);
             self.evicted += 1;
+            self.note(|| KvChange::Removed { hash: name(key) });
         }
         id
     }

@@ -13,7 +13,7 @@
 //!
 //! [`replay`] is simpler still: servers that are nothing but caches, to compare routing policies on traces.
 //!
-//! Not here: tokenization, texts, names of models and adapters, HTTP, metrics exposition, cache events.
+//! Not here: tokenization, texts, names of models and adapters, HTTP, metrics exposition, how cache events are written.
 #![deny(missing_docs)]
 
 mod blocks;
@@ -29,7 +29,7 @@ pub use self::{
     blocks::BlockHasher,
     config::{EngineConfig, KvConfig},
     engine::{Engine, Stats},
-    kv::{BlockId, KvCache, NoCapacity},
+    kv::{BlockId, KvCache, KvChange, NoCapacity},
     latency::{Calculator, Delays, LatencyModel, Spread, StepModel, load_factor},
     replay::{Policy, Replayed, replay},
     request::{AdapterId, Event, Micros, Refused, Request, RequestId, Timings},

@@ -1,5 +1,7 @@
 //! What goes into an engine and what comes out.
 
+use std::sync::Arc;
+
 /// Microseconds since the engine's own epoch.
 pub type Micros = u64;
 
@@ -22,6 +24,9 @@ pub struct Request {
     /// Chain hashes of the full blocks of the prompt, continued over the answer if that is known and may be reused. May stop
     /// early: blocks without a hash are private. See [`crate::BlockHasher`].
     pub blocks: Vec<u64>,
+    /// Tokens of the prompt, continued as far as `blocks`: what is said of stored blocks ([`crate::KvChange`]). Empty if nobody
+    /// listens.
+    pub tokens: Arc<[u32]>,
     /// The adapter it runs with.
     pub adapter: AdapterId,
     /// The prompt's cache arrives from another worker: the delay model takes its transfer time instead of a prefill, and the

@@ -58,6 +58,7 @@ pub async fn run_cli(
         if command.data_parallel {
             config.engine_index = u32::from(index);
         }
+        config.kv_events = config.kv_events.map(|events| events.shifted(index));
         let worker = start(config, addr).await.map_err(|source| CliError::Listen { addr, source })?;
         writeln!(out, "weir sim: {} on http://{}", command.config.display_name(), worker.addr())?;
         workers.push(worker);

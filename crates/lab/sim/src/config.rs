@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use weir_engine::{Delays, EngineConfig, KvConfig, LatencyModel};
 
+use crate::events::KvEventsConfig;
+
 /// How answers are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -69,6 +71,8 @@ pub struct Pod {
     pub name: Option<String>,
     /// `POD_NAMESPACE`.
     pub namespace: Option<String>,
+    /// `POD_IP`: under which KV-cache events are published.
+    pub ip: Option<String>,
 }
 
 /// One worker. [`SimConfig::new`] has llm-d's defaults, [`SimConfig::default_profile`] a real GPU's.
@@ -122,6 +126,8 @@ pub struct SimConfig {
     pub engine_index: u32,
     /// Who answers.
     pub pod: Pod,
+    /// Where to say what happens to the KV cache; `None`: nowhere.
+    pub kv_events: Option<KvEventsConfig>,
 }
 
 impl SimConfig {
@@ -152,6 +158,7 @@ impl SimConfig {
             metrics_padding_bytes: 0,
             engine_index: 0,
             pod: Pod::default(),
+            kv_events: None,
         }
     }
 

@@ -73,7 +73,7 @@ pub fn parse(
     for given in &keys {
         draft.apply(given)?;
     }
-    draft.finish(Pod { name: env("POD_NAME"), namespace: env("POD_NAMESPACE") }, false)
+    draft.finish(Pod { name: env("POD_NAME"), namespace: env("POD_NAMESPACE"), ip: env("POD_IP") }, false)
 }
 
 /// A flag with its values.

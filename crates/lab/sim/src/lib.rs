@@ -10,13 +10,14 @@
 //! Cost: an idle worker is one parked task; a busy one has one timer, not one a stream. A stream holds its answer's text and a
 //! counter; its chunks are written when the connection asks for them, so a slow reader costs no memory.
 //!
-//! Not here: chat templates and real tokenizers, tools, log probabilities, multimodal input, gRPC, cache events,
+//! Not here: chat templates and real tokenizers, tools, log probabilities, multimodal input, gRPC,
 //! prefill/decode hand-off. Their flags are accepted and reported as not active.
 
 mod answer;
 mod cli;
 mod config;
 mod error;
+mod events;
 mod flags;
 mod http;
 mod json;
@@ -28,6 +29,7 @@ mod worker;
 pub use self::{
     cli::{CliError, run_cli},
     config::{ConfigError, FailureKind, LoraModule, Mode, Pod, SimConfig},
+    events::KvEventsConfig,
     flags::{Command, help, parse},
     server::{SimHandle, start},
 };

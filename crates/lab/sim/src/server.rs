@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::SimConfig, http, worker::Worker};
+use crate::{config::SimConfig, events::Publisher, http, worker::Worker};
 
 /// How long requests in flight may take after [`SimHandle::stop`].
 const DRAIN: Duration = Duration::from_secs(30);
@@ -49,10 +49,28 @@ pub async fn start(config: SimConfig, addr: SocketAddr) -> io::Result<SimHandle>
     config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let listener = TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
+    let publisher = match &config.kv_events {
+        Some(events) => Some(Publisher::open(events.clone(), &config, addr).await?),
+        None => None,
+    };
     let worker = Arc::new(Worker::new(config, addr.port()));
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let server = Server { worker: Arc::clone(&worker), kill: kill.clone(), killed: Arc::default() };
-    let task = tokio::spawn(server.run(listener, stop.clone()));
+    let published = Arc::clone(&worker);
+    let publishing = async move {
+        match publisher {
+            Some(publisher) => publisher.run(published).await,
+            None => std::future::pending().await,
+        }
+    };
+    // What is said of the cache ends with the worker.
+    let running = server.run(listener, stop.clone());
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = running => {}
+            () = publishing => {}
+        }
+    });
     Ok(SimHandle { addr, worker, stop, kill, task: Some(task) })
 }
 

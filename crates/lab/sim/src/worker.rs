@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
-use weir_engine::{AdapterId, Engine, Event, Micros, Refused, Request, Stats};
+use weir_engine::{AdapterId, Engine, Event, KvChange, Micros, Refused, Request, Stats};
 
 use crate::{
     answer::Finish,
@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     wake: Notify,
     /// The last ticket was dropped.
     idle: Notify,
+    /// Something happened to the cache.
+    kv_changed: Notify,
     open: AtomicUsize,
     stopping: AtomicBool,
     requests: AtomicU64,
@@ -70,8 +72,12 @@ struct Stream {
 
 impl Worker {
     pub(crate) fn new(config: SimConfig, port: u16) -> Self {
+        let mut engine = Engine::new(config.engine(), config.seed);
+        if config.kv_events.is_some() {
+            engine.record_kv_changes();
+        }
         let state = State {
-            engine: Engine::new(config.engine(), config.seed),
+            engine,
             streams: Vec::new(),
             metrics: Metrics::new(config.max_model_len),
             adapters: Adapters::new(&config.lora_modules),
@@ -84,6 +90,7 @@ impl Worker {
             state: Mutex::new(state),
             wake: Notify::new(),
             idle: Notify::new(),
+            kv_changed: Notify::new(),
             open: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             requests: AtomicU64::new(0),
@@ -107,6 +114,7 @@ impl Worker {
                 state.armed = state.engine.next_event_at();
                 state.armed
             };
+            self.kv_changed.notify_one();
             match next {
                 None => self.wake.notified().await,
                 Some(at) => tokio::select! {
@@ -136,8 +144,20 @@ impl Worker {
         state.advance(now);
         self.rearm(&state);
         drop(state);
+        self.kv_changed.notify_one();
         self.open.fetch_add(1, Ordering::Relaxed);
         Ok(Ticket::new(Arc::clone(self), id, progress))
+    }
+
+    /// Waits until something happened to the cache, and takes it; never empty.
+    pub(crate) async fn kv_changes(&self) -> Vec<KvChange> {
+        loop {
+            let changes = self.state.lock().engine.take_kv_changes();
+            if !changes.is_empty() {
+                return changes;
+            }
+            self.kv_changed.notified().await;
+        }
     }
 
     /// Counts a request body of so many choices, and numbers it.
@@ -191,11 +211,13 @@ impl Worker {
         let mut state = self.state.lock();
         let Some(id) = state.adapters.unload(name) else { return false };
         state.engine.unload_adapter(id);
+        self.kv_changed.notify_one();
         true
     }
 
     pub(crate) fn reset_prefix_cache(&self) {
         self.state.lock().engine.reset_prefix_cache();
+        self.kv_changed.notify_one();
     }
 
     pub(crate) fn metrics_page(&self) -> String {

@@ -12,6 +12,8 @@ pub(crate) struct Kv {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KvCommand {
+    /// Show what an engine says of its KV cache, as it says it.
+    Tail(KvTail),
     /// Compare routing policies on a trace of prompts, by how much of them is cached and how evenly servers work.
     ReplayTrace(ReplayTrace),
 }
@@ -39,6 +41,31 @@ pub(crate) struct ReplayTrace {
     #[arg(long = "policy", value_name = "NAME")]
     pub(crate) policies: Vec<String>,
     /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Engines publish these events over ZeroMQ: vLLM with --kv-events-config, SGLang with the same. Every layout \
+is read; an event that cannot be is named with the reason, and the others are shown. Ends with Ctrl-C, or after --count batches.
+
+Example:  weir kv tail 10.0.0.1:5557 --json"
+)]
+pub(crate) struct KvTail {
+    /// The engine's address for events: HOST:PORT, or tcp://HOST:PORT.
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: String,
+    /// Only topics that begin with this.
+    #[arg(long, default_value = "")]
+    pub(crate) topic: String,
+    /// End after so many batches.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// How long to wait for the engine, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) timeout_seconds: u32,
+    /// Print one JSON object for each batch.
     #[arg(long)]
     pub(crate) json: bool,
 }

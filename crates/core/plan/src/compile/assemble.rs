@@ -102,6 +102,7 @@ pub(super) fn assemble(
         pages: layer.pages,
         models: layer.models,
         endpoint_events: in_file_order(&built, &order, |parts| parts.endpoint_events.as_ref()),
+        kv_events: in_file_order(&built, &order, |parts| parts.kv_events.as_ref()),
         discovery: discovery(config, &built, notes),
         in_flight: built.iter().find_map(|one| one.parts.in_flight),
         parsers,

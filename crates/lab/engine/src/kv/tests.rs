@@ -167,3 +167,31 @@ fn agrees_with_a_naive_model() {
     }
     assert!(cache.evicted() > 1000);
 }
+
+#[test]
+fn what_happens_is_told_in_order() {
+    let mut kv = KvCache::new(KvConfig { blocks: 2, block_size: 2, prefix_caching: true });
+    let (chain, tokens) = ([11, 12], [1, 2, 3, 4]);
+    let mut held = Vec::new();
+    kv.open(AdapterId::BASE, &[], 2, &mut held).unwrap();
+    assert!(kv.store(held[0], AdapterId::BASE, 11));
+    kv.note_stored(AdapterId::BASE, &chain, 0..1, &tokens);
+    assert!(kv.take_changes().is_empty(), "nobody asked");
+    kv.record_changes();
+    assert!(kv.store(held[1], AdapterId::BASE, 12) && !kv.store(held[1], AdapterId::BASE, 12));
+    kv.note_stored(AdapterId::BASE, &chain, 1..2, &tokens);
+    kv.release(&mut held);
+    kv.grow(1, &mut held).unwrap();
+    kv.reset();
+    let stored = KvChange::Stored { adapter: AdapterId::BASE, hashes: vec![12], parent: Some(11), tokens: vec![3, 4] };
+    assert_eq!(kv.take_changes(), [stored, KvChange::Removed { hash: 12 }, KvChange::Cleared]);
+    // The same content of an adapter has another name.
+    assert!(kv.store(held[0], AdapterId(1), 11));
+    kv.note_stored(AdapterId(1), &chain, 0..1, &[]);
+    kv.forget(AdapterId(1));
+    let changes = kv.take_changes();
+    let [KvChange::Stored { hashes, parent: None, tokens, .. }, KvChange::Removed { hash }] = &changes[..] else {
+        panic!("{changes:?}")
+    };
+    assert!(hashes == &[*hash] && *hash != 11 && tokens.is_empty());
+}

@@ -8,12 +8,16 @@ use std::{
 
 use weir_api::GoDuration;
 use weir_engine::{Calculator, Delays, LatencyModel, StepModel};
+use weir_prefix::EventLayout;
 
 use super::{
     Command, Given,
     table::{Standing, all, lookup},
 };
-use crate::config::{ConfigError, FailureKind, LoraModule, Mode, Pod, SimConfig};
+use crate::{
+    config::{ConfigError, FailureKind, LoraModule, Mode, Pod, SimConfig},
+    events::KvEventsConfig,
+};
 
 /// A configuration in the making.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Draft {
     ranks: u16,
     rank: Option<u32>,
     max_cpu_loras: Option<u32>,
+    kv_events: KvEventsConfig,
+    kv_events_on: bool,
     notes: Vec<String>,
     pub(super) help: bool,
 }
@@ -46,6 +52,8 @@ impl Default for Draft {
             ranks: 1,
             rank: None,
             max_cpu_loras: None,
+            kv_events: KvEventsConfig::default(),
+            kv_events_on: false,
             notes: Vec::new(),
             help: false,
         }
@@ -107,6 +115,22 @@ impl Draft {
             "enable-kvcache" => config.enable_kv_cache = given.switch()?,
             "enable-prefix-caching" => config.prefix_caching = given.switch()?,
             "hash-seed" => config.hash_seed = given.one()?.to_owned(),
+            "zmq-endpoint" => match given.one()? {
+                "" => self.kv_events_on = false,
+                endpoint => {
+                    self.kv_events.endpoint = zmq(given, endpoint)?;
+                    self.kv_events_on = true;
+                }
+            },
+            "kv-events-replay-endpoint" => {
+                let endpoint = given.one()?;
+                self.kv_events.replay_endpoint = (!endpoint.is_empty()).then(|| zmq(given, endpoint)).transpose()?;
+            }
+            "kv-events-replay-queue-size" => self.kv_events.replay_queue = given.number(1, 1 << 20)? as usize,
+            "event-batch-size" => self.kv_events.batch_size = given.number(1, 1 << 20)? as usize,
+            "use-vllm-map-event-format" => {
+                self.kv_events.layout = if given.switch()? { EventLayout::MapEvents } else { EventLayout::Lists };
+            }
             "mode" => {
                 config.mode = match given.one()? {
                     "random" => Mode::Random,
@@ -197,6 +221,11 @@ impl Draft {
         self.config.latency = if self.use_step { LatencyModel::Step(self.step) } else { LatencyModel::Delays(self.delays) };
         self.config.pod = pod;
         self.config.engine_index = self.rank.unwrap_or(0);
+        // Without a cache nothing happens to it.
+        self.config.kv_events = (self.kv_events_on && self.config.enable_kv_cache).then_some(self.kv_events);
+        if self.kv_events_on && !self.config.enable_kv_cache {
+            self.notes.push("--zmq-endpoint has no effect without --enable-kvcache".to_owned());
+        }
         if !help {
             self.config.validate()?;
             if self.max_cpu_loras.is_some_and(|cpu| cpu < self.config.max_loras) {
@@ -220,6 +249,15 @@ impl Draft {
             notes: self.notes,
             help,
         })
+    }
+}
+
+fn zmq(given: &Given, endpoint: &str) -> Result<String, ConfigError> {
+    let port =
+        endpoint.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')).and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        Some(_) => Ok(endpoint.to_owned()),
+        None => Err(given.bad("needs tcp://HOST:PORT")),
     }
 }
 

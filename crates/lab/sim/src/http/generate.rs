@@ -156,6 +156,7 @@ fn submit(worker: &Arc<Worker>, api: Api, request: &mut Generation, rng: &mut Rn
                 prompt_tokens: prompt,
                 output_tokens: answer.tokens(),
                 blocks: blocks(worker, &ids, &answer),
+                tokens: tokens(worker, &ids, &answer),
                 adapter,
                 remote_prefill,
             };
@@ -180,6 +181,14 @@ fn blocks(worker: &Worker, prompt: &[u32], answer: &Answer) -> Vec<u64> {
         hasher.update(&[tokenizer::id(answer.piece(index))]);
     }
     hasher.finish()
+}
+
+/// The tokens of these blocks, if somebody is told of them.
+fn tokens(worker: &Worker, prompt: &[u32], answer: &Answer) -> Arc<[u32]> {
+    if worker.config.kv_events.is_none() {
+        return Arc::default();
+    }
+    prompt.iter().copied().chain((0..answer.tokens()).map(|index| tokenizer::id(answer.piece(index)))).collect()
 }
 
 impl Choices {

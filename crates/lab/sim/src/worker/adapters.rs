@@ -65,7 +65,7 @@ impl Adapters {
         self.next > 1
     }
 
-    pub(super) fn name(&self, id: AdapterId) -> Option<String> {
+    pub(crate) fn name(&self, id: AdapterId) -> Option<String> {
         self.loaded.iter().chain(&self.retired).find(|adapter| adapter.id == id).map(|adapter| adapter.name.clone())
     }
 }

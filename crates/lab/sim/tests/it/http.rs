@@ -417,7 +417,7 @@ async fn embeddings_are_deterministic() {
 
 #[tokio::test]
 async fn health_identity_and_demanded_errors() {
-    let pod = Pod { name: Some("pod-1".to_owned()), namespace: Some("ns".to_owned()) };
+    let pod = Pod { name: Some("pod-1".to_owned()), namespace: Some("ns".to_owned()), ..Pod::default() };
     let startup = std::time::Duration::from_secs(600);
     let sim = worker(SimConfig { pod, startup, request_id_headers: true, ..SimConfig::new("m") }).await;
     for path in ["/health", "/ping", "/version"] {

@@ -76,6 +76,7 @@ impl Estimate {
             _ => bytes.div_ceil(4),
         };
         let (hash, tokens) = (hash.digest(), tokens.clamp(1, MAX_MEDIA_TOKENS) as u32);
+        sink.estimated();
         sink.align();
         sink.media(hash, tokens);
         sink.repeat(hash as u32, tokens);
@@ -87,11 +88,15 @@ impl PromptStream for Estimate {
         let Some(scanned) = request.scanned else { return false };
         for segment in scanned.segments() {
             if let Segment::Text(string) = segment {
+                sink.estimated();
                 text(*string, request.body, sink);
                 continue;
             }
             segment.pieces(request.body, &mut |piece| match piece {
-                Piece::Bytes(bytes) => sink.bytes(bytes),
+                Piece::Bytes(bytes) => {
+                    sink.estimated();
+                    sink.bytes(bytes);
+                }
                 Piece::Media { kind, reference } => self.media(kind, reference, request, sink),
                 Piece::TokenIds(ids) => token_ids(ids, sink),
                 Piece::PromptBreak => sink.next_prompt(),

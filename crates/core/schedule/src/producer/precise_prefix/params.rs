@@ -1,69 +1,19 @@
-//! `precise-prefix-cache-producer` and `precise-prefix-cache-scorer`: parameters of the exact prefix index, which is not yet active: it
-//! finds nothing.
+//! Parameters of the exact prefix index.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_api::{Diagnostic, GoDuration};
-use weir_plan::{
-    DataKey, DataSet, Draft, ExtensionPoint, Need, Parts, Payload, PluginContext, PluginType, PoolView, RequestView, Scorer,
-};
-
-use crate::declare::beta;
-
-pub(super) fn plugins() -> [PluginType; 2] {
-    [
-        PluginType {
-            active: false,
-            ..beta::<Params>(
-                "precise-prefix-cache-producer",
-                &[ExtensionPoint::DataProducer, ExtensionPoint::PreRequest, ExtensionPoint::Extractor],
-                "Follows engines' KV-cache events, and tells how much of a prompt's beginning each endpoint holds.",
-                |context| {
-                    let params: Params = context.params()?;
-                    params.check(context, false)?;
-                    let needs = vec![Need::required(DataKey::TokenizedPrompt, None)];
-                    let draft = Draft::wired(needs, vec![DataKey::PrefixCacheMatchInfo], |_| Ok(Parts::default()));
-                    Ok(draft.taking(&[Payload::EndpointEvents]))
-                },
-            )
-        },
-        PluginType {
-            active: false,
-            ..beta::<Params>(
-                "precise-prefix-cache-scorer",
-                &[ExtensionPoint::Scorer],
-                "Producer and scorer in one. Superseded: use `precise-prefix-cache-producer` and `prefix-cache-scorer`.",
-                |context| {
-                    let params: Params = context.params()?;
-                    params.check(context, true)?;
-                    context.warn(
-                        "plugin type `precise-prefix-cache-scorer` is superseded; write `precise-prefix-cache-producer` and \
-                         `prefix-cache-scorer` with `prefixMatchInfoProducerName`",
-                    );
-                    Ok(Draft::ready(Parts { scorer: Some(Arc::new(Nothing)), ..Parts::default() }))
-                },
-            )
-        },
-    ]
-}
-
-/// Scores 0.
-struct Nothing;
-
-impl Scorer for Nothing {
-    fn reads(&self) -> DataSet {
-        DataSet::NONE
-    }
-
-    fn score(&self, _: &RequestView<'_>, _: &PoolView<'_>, _: &mut [f64]) {}
-}
+use weir_plan::{KvEventSink, KvEventSource, PluginContext};
+use weir_prefix::{HashAlgorithm, KeyHasher, Tier, Tiers};
 
 /// Blocks, index and events.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Params {
+pub(super) struct Params {
+    /// What counts for endpoints whose engines say nothing, and for prompts that are not tokenized exactly.
+    pub(super) mode: Mode,
     /// How prompts are cut into blocks and hashed.
     token_processor_config: TokenProcessor,
     /// Where the index lies.
@@ -80,6 +30,7 @@ struct Params {
 impl Default for Params {
     fn default() -> Self {
         Self {
+            mode: Mode::Auto,
             token_processor_config: TokenProcessor::default(),
             indexer_config: Indexer::default(),
             kv_events_config: KvEvents::default(),
@@ -89,33 +40,50 @@ impl Default for Params {
     }
 }
 
+/// What counts where events do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Mode {
+    /// What was sent there, as `approx-prefix-cache-producer` has it. Decisions count as events until these come.
+    Auto,
+    /// Nothing: only events count.
+    Precise,
+}
+
 /// How prompts are cut into blocks and hashed.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct TokenProcessor {
-    /// Tokens in a block, as the engines are set.
+    /// Tokens in a block. Engines may use others; equal ones cost least.
     block_size_tokens: u32,
     /// Deprecated: write `blockSizeTokens`.
     block_size: Option<u32>,
-    /// Seed of the hashes, as the engines' `PYTHONHASHSEED`.
+    /// Seed of the hashes: any text. Engines need not have the same.
     hash_seed: String,
     /// How blocks are hashed.
-    hash_algorithm: HashAlgorithm,
+    hash_algorithm: Hashing,
 }
 
 impl Default for TokenProcessor {
     fn default() -> Self {
-        Self { block_size_tokens: 16, block_size: None, hash_seed: String::new(), hash_algorithm: HashAlgorithm::CborFnv }
+        Self {
+            block_size_tokens: DEFAULT_BLOCK_TOKENS,
+            block_size: None,
+            hash_seed: String::new(),
+            hash_algorithm: Hashing::CborFnv,
+        }
     }
 }
 
 /// How blocks are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-enum HashAlgorithm {
+enum Hashing {
     /// FNV over CBOR.
+    #[serde(alias = "")]
     CborFnv,
     /// xxHash of 64 bits.
+    #[serde(alias = "xxhash")]
     Xxh64,
 }
 
@@ -141,9 +109,9 @@ struct BlockIndex {
     redis_config: Option<Redis>,
     /// In this process, by memory.
     cost_aware_memory_config: Option<CostAware>,
-    /// Whether metrics of the index are kept.
+    /// Ignored: sizes of the index are always among the metrics.
     enable_metrics: bool,
-    /// Nanoseconds between log lines of these metrics; 0: none.
+    /// Ignored: metrics are not logged.
     metrics_logging_interval: u64,
 }
 
@@ -153,7 +121,7 @@ struct BlockIndex {
 struct InMemory {
     /// Blocks.
     size: u64,
-    /// Holders remembered of a block.
+    /// Ignored: all holders of a block are remembered.
     pod_cache_size: u64,
 }
 
@@ -167,7 +135,7 @@ impl Default for InMemory {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Redis {
-    /// Its address.
+    /// Its address. Not yet active: the index is kept in this process.
     address: String,
 }
 
@@ -203,7 +171,7 @@ struct KvEvents {
     zmq_endpoint: String,
     /// Beginning of the topics that are followed.
     topic_filter: String,
-    /// Workers that decode events.
+    /// Ignored: each endpoint's events are read by a task of their own.
     concurrency: u32,
     /// `vllm` or `sglang`; empty: as the endpoint says.
     engine_type: String,
@@ -230,9 +198,9 @@ impl Default for KvEvents {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct PodDiscovery {
-    /// Labels of endpoints that publish events.
+    /// Ignored: all endpoints of the pool are connected to.
     pod_label_selector: String,
-    /// Their namespace; empty: the pool's.
+    /// Ignored: the pool says which endpoints there are.
     pod_namespace: String,
     /// Port of the events; ranks follow it.
     socket_port: u16,
@@ -252,7 +220,7 @@ impl Default for PodDiscovery {
 }
 
 impl Params {
-    fn check(&self, context: &mut PluginContext<'_>, superseded: bool) -> Result<(), Diagnostic> {
+    pub(super) fn check(&self, context: &mut PluginContext<'_>, superseded: bool) -> Result<(), Diagnostic> {
         let Self { token_processor_config: tokens, indexer_config: indexer, kv_events_config: events, .. } = self;
         if tokens.block_size.is_some() {
             context.warn("`tokenProcessorConfig.blockSize` is deprecated; write `blockSizeTokens`");
@@ -277,6 +245,17 @@ impl Params {
                 context.error_at("indexerConfig.kvBlockIndexConfig.inMemoryConfig", "size and podCacheSize must be above 0")
             );
         }
+        if let Some(memory) = &indexer.kv_block_index_config.cost_aware_memory_config
+            && bytes(&memory.size).is_none_or(|size| size == 0)
+        {
+            let message = format!("`{}` is no size such as 2GiB", memory.size);
+            return Err(context.error_at("indexerConfig.kvBlockIndexConfig.costAwareMemoryConfig.size", message));
+        }
+        if indexer.kv_block_index_config.redis_config.is_some()
+            && indexer.kv_block_index_config.cost_aware_memory_config.is_none()
+        {
+            context.warn("an index in Redis is not yet active: the index is kept in this process");
+        }
         for backend in indexer.kv_cache_backend_configs.iter().flatten() {
             if backend.name.is_empty() || !backend.weight.is_finite() || backend.weight < 0.0 {
                 return Err(context.error_at("indexerConfig.kvCacheBackendConfigs", "needs names, and weights of 0 or more"));
@@ -291,46 +270,110 @@ impl Params {
         }
         Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use crate::testing::{Fixture, compile, refused};
-
-    const PRODUCER: &str = "precise-prefix-cache-producer";
-
-    #[test]
-    fn it_finds_nothing_yet_and_says_so() {
-        let scorer = format!("{{type: prefix-cache-scorer, parameters: {{prefixMatchInfoProducerName: {PRODUCER}}}}}");
-        let plan = compile(&format!("plugins: [{{type: {PRODUCER}}}, {scorer}]")).unwrap();
-        assert!(plan.inactive().any(|one| one == format!("{PRODUCER}/{PRODUCER}")));
-        let mut fixture = Fixture::new(2);
-        fixture.chat("hello");
-        fixture.produce(&plan);
-        fixture.picked(&plan, 0);
-        assert_eq!(fixture.score_with(&plan), [0.0, 0.0]);
-        let old = compile(
-            "plugins: [{type: precise-prefix-cache-scorer, parameters: {indexerConfig: {tokenizersPoolConfig: {a: 1}}}}]",
-        );
-        let old = old.unwrap();
-        assert_eq!(fixture.score_with(&old), [0.0, 0.0]);
-        assert!(old.warnings.iter().any(|one| one.message.contains("superseded")));
+    /// Names blocks.
+    pub(super) fn hasher(&self) -> KeyHasher {
+        let algorithm = match self.token_processor_config.hash_algorithm {
+            Hashing::CborFnv => HashAlgorithm::CborFnv,
+            Hashing::Xxh64 => HashAlgorithm::Xxh64,
+        };
+        KeyHasher::new(algorithm, &self.token_processor_config.hash_seed)
     }
 
-    #[test]
-    fn parameters_that_are_refused() {
-        for (parameters, why) in [
-            ("{tokenProcessorConfig: {blockSizeTokens: 0}}", "above 0"),
-            ("{tokenProcessorConfig: {hashAlgorithm: md5}}", "md5"),
-            ("{indexerConfig: {tokenizersPoolConfig: {}}}", "token-producer"),
-            ("{indexerConfig: {kvBlockIndexConfig: {redisConfig: {}}}}", "must not be empty"),
-            ("{indexerConfig: {kvBlockIndexConfig: {inMemoryConfig: {size: 0}}}}", "above 0"),
-            ("{indexerConfig: {kvCacheBackendConfigs: [{name: gpu, weight: -1}]}}", "0 or more"),
-            ("{kvEventsConfig: {engineType: vlm}}", "did you mean `vllm`"),
-            ("{kvEventsConfig: {concurrency: 0}}", "above 0"),
-            ("{speculativeTTL: soon}", "soon"),
-        ] {
-            assert!(refused(PRODUCER, parameters).contains(why), "{parameters}: {}", refused(PRODUCER, parameters));
+    /// Tokens in a block; the older name counts only where the newer one says nothing.
+    pub(super) fn block_tokens(&self) -> u32 {
+        let tokens = &self.token_processor_config;
+        match tokens.block_size {
+            Some(size) if tokens.block_size_tokens == DEFAULT_BLOCK_TOKENS && size > 0 => size,
+            _ => tokens.block_size_tokens,
         }
     }
+
+    /// Memory of the index.
+    pub(super) fn limit_bytes(&self) -> usize {
+        let index = &self.indexer_config.kv_block_index_config;
+        let from_memory = index.cost_aware_memory_config.as_ref().and_then(|one| bytes(&one.size));
+        // llm-d counts blocks there; what a block takes here with a holder or two is known.
+        let from_blocks = || index.in_memory_config.as_ref().map(|one| one.size.saturating_mul(BLOCK_BYTES));
+        let bytes = from_memory.or_else(from_blocks).unwrap_or(DEFAULT_BYTES).min(MOST_BYTES);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Sets of tiers, best first, each with what a block on one of them, and on none of a better one, is worth.
+    pub(super) fn tiers(&self) -> Vec<(Tiers, f64)> {
+        let given = |tier: Tier| {
+            let listed = self.indexer_config.kv_cache_backend_configs.iter().flatten();
+            listed.filter(|one| Tier::of_medium(Some(&one.name)) == tier).map(|one| one.weight).next_back()
+        };
+        let worth = |tier: Tier| {
+            given(tier).unwrap_or(match tier {
+                Tier::Cpu => 0.8,
+                Tier::Disk => 0.5,
+                Tier::Shared | Tier::Other => 0.4,
+                _ => 1.0,
+            })
+        };
+        let mut order: Vec<(Tier, f64)> = Tier::ALL.into_iter().map(|tier| (tier, worth(tier))).collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mut set = Tiers::NONE;
+        order
+            .into_iter()
+            .map(|(tier, worth)| {
+                set = set.with(tier);
+                (set, worth)
+            })
+            .collect()
+    }
+
+    /// How long a decision counts as an event; `None`: it does not.
+    pub(super) fn speculative(&self) -> Option<Duration> {
+        let time = Some(Duration::from(self.speculative_ttl)).filter(|time| !time.is_zero());
+        (self.speculative_indexing || self.mode == Mode::Auto).then(|| time.unwrap_or(DEFAULT_TTL))
+    }
+
+    /// Where events come from.
+    pub(super) fn source(&self, sink: Arc<dyn KvEventSink>) -> KvEventSource {
+        let events = &self.kv_events_config;
+        let pods = &events.pod_discovery_config;
+        KvEventSource {
+            zmq_endpoint: events.zmq_endpoint.clone(),
+            topic_filter: events.topic_filter.clone(),
+            discover: events.discover_pods,
+            socket_port: pods.socket_port,
+            replay_port: Some(pods.replay_socket_port).filter(|port| *port > 0),
+            sink,
+        }
+    }
+}
+
+/// Tokens in a block if nothing is said.
+const DEFAULT_BLOCK_TOKENS: u32 = 16;
+/// How long a decision counts if nothing is said.
+const DEFAULT_TTL: Duration = Duration::from_secs(2);
+/// Memory of the index if nothing is said.
+const DEFAULT_BYTES: u64 = 2 << 30;
+/// Memory of the index whatever is said: counts of llm-d's defaults come to more than machines have.
+const MOST_BYTES: u64 = 8 << 30;
+/// Memory of a block with its engines' names.
+const BLOCK_BYTES: u64 = 96;
+
+/// `2GiB`, `500MB`, `1024`.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" | "k" => 1_000,
+        "mb" | "m" => 1_000_000,
+        "gb" | "g" => 1_000_000_000,
+        "tb" | "t" => 1_000_000_000_000,
+        "kib" | "ki" => 1 << 10,
+        "mib" | "mi" => 1 << 20,
+        "gib" | "gi" => 1 << 30,
+        "tib" | "ti" => 1 << 40,
+        _ => return None,
+    };
+    let number: f64 = number.parse().ok()?;
+    Some((number * unit as f64) as u64)
 }
