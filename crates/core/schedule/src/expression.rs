@@ -24,6 +24,14 @@ pub(crate) struct Expression {
     text: String,
 }
 
+/// Whether a macro binds the variable, as in `list.exists(one, one.id == "a")`.
+fn is_bound(text: &str, variable: &str) -> bool {
+    let begins = |rest: &str| rest.trim_start().strip_prefix(variable).is_some_and(|rest| rest.trim_start().starts_with(','));
+    [".all(", ".exists(", ".exists_one(", ".existsOne(", ".map(", ".filter("]
+        .iter()
+        .any(|call| text.split(call).skip(1).any(begins))
+}
+
 impl Expression {
     /// Compiles `text`, which stands in `field`, may use these variables, and is tried out on `sample` values of them.
     pub(crate) fn compile(
@@ -42,7 +50,7 @@ impl Expression {
         })?;
         let names = || sample.iter().map(|(name, _)| *name);
         for variable in program.references().variables() {
-            if !names().any(|name| name == variable) {
+            if !names().any(|name| name == variable) && !is_bound(text, variable) {
                 let error = context.error_at(field, format!("there is no variable `{variable}`"));
                 let all = names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                 return Err(match nearest(variable, names()) {

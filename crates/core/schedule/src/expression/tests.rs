@@ -90,4 +90,7 @@ fn what_endpoints_list_of_their_models() {
     fixture.endpoints[1].set_listing(vec![adapter]);
     let parameters = r#"{expression: 'endpoint.models.exists(m, m.parent == "base")'}"#;
     assert_eq!(fixture.filter("cel-filter", parameters), [1]);
+    let named = r#"{expression: 'endpoint.models.exists( one , one.parent == "base")'}"#;
+    assert_eq!(fixture.filter("cel-filter", named), [1]);
+    assert!(refused("cel-filter", r#"{expression: 'one.parent == "base"'}"#).contains("no variable `one`"));
 }
