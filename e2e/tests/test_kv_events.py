@@ -110,26 +110,30 @@ class Publisher:
         self.topic = f"kv@{pod}@{MODEL}".encode()
         self.live = self.context.socket(zmq.PUB)
         self.live.bind(f"tcp://127.0.0.1:{live}")
-        self.router = self.context.socket(zmq.ROUTER)
-        self.router.bind(f"tcp://127.0.0.1:{replay}")
+        self.replay_at = f"tcp://127.0.0.1:{replay}"
+        self.stopping = threading.Event()
         self.kept: list[tuple[int, bytes]] = []
         self.asked: list[int] = []
         self.thread = threading.Thread(target=self._replay, daemon=True)
         self.thread.start()
 
     def _replay(self) -> None:
-        try:
-            while True:
-                who, _, start = self.router.recv_multipart()
-                [number] = struct.unpack(">Q", start)
-                self.asked.append(number)
-                # Engines before vLLM 0.26 tell no topic.
-                for kept, payload in list(self.kept):
-                    if kept >= number:
-                        self.router.send_multipart([who, b"", struct.pack(">Q", kept), payload])
-                self.router.send_multipart([who, b"", b"\xff" * 8, b""])
-        except zmq.ZMQError:
-            return
+        # A socket belongs to one thread.
+        with self.context.socket(zmq.ROUTER) as router:
+            router.bind(self.replay_at)
+            while not self.stopping.is_set():
+                if router.poll(50):
+                    self._answer(router)
+
+    def _answer(self, router: zmq.Socket) -> None:
+        who, _, start = router.recv_multipart()
+        [number] = struct.unpack(">Q", start)
+        self.asked.append(number)
+        # Engines before vLLM 0.26 tell no topic.
+        for kept, payload in list(self.kept):
+            if kept >= number:
+                router.send_multipart([who, b"", struct.pack(">Q", kept), payload])
+        router.send_multipart([who, b"", b"\xff" * 8, b""])
 
     def say(self, events: list, keep: bool = True, send: bool = True) -> None:
         number = self.kept[-1][0] + 1 if self.kept else 0
@@ -140,8 +144,10 @@ class Publisher:
             self.live.send_multipart([self.topic, struct.pack(">Q", number), payload])
 
     def close(self) -> None:
+        self.stopping.set()
+        self.thread.join()
         self.live.close(0)
-        self.context.destroy(0)
+        self.context.term()
 
 
 def stored(tokens: list[int]) -> list:

@@ -103,7 +103,9 @@ fn by_endpoint(profile: &weir_router::ProfileVerdict) -> BTreeMap<&str, &[f64]> 
 /// What the plan fetches, counts and follows.
 fn sources(plan: &Plan) -> String {
     let producers: Vec<_> = plan.producers.iter().map(|one| &one.name).collect();
-    format!("{:?} {:?} {:?} {:?} {:?} {producers:?}", plan.metrics, plan.pages, plan.models, plan.discovery, plan.in_flight)
+    let kv_events: Vec<_> = plan.kv_events.iter().map(|one| &one.plugin).collect();
+    let fetched = format!("{:?} {:?} {:?} {:?}", plan.metrics, plan.pages, plan.models, plan.discovery);
+    format!("{fetched} {:?} {producers:?} {kv_events:?}", plan.in_flight)
 }
 
 fn pairs() -> Vec<Pair> {

@@ -309,7 +309,13 @@ pub struct KvEventSource {
 
 impl std::fmt::Debug for KvEventSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KvEventSource").field("socket_port", &self.socket_port).finish_non_exhaustive()
+        f.debug_struct("KvEventSource")
+            .field("zmq_endpoint", &self.zmq_endpoint)
+            .field("topic_filter", &self.topic_filter)
+            .field("discover", &self.discover)
+            .field("socket_port", &self.socket_port)
+            .field("replay_port", &self.replay_port)
+            .finish_non_exhaustive()
     }
 }
 

@@ -95,7 +95,7 @@ struct Indexer {
     kv_block_index_config: BlockIndex,
     /// Weights of the places that hold blocks. Default: gpu 1.0, cpu 0.8.
     kv_cache_backend_configs: Option<Vec<Backend>>,
-    /// Only the old scorer takes it, and ignores it.
+    /// Ignored by the old scorer, which alone takes it.
     tokenizers_pool_config: Option<serde_json::Value>,
 }
 

@@ -129,6 +129,21 @@ fn blocks_are_named_as_configured() {
 }
 
 #[test]
+fn memory_is_bounded_as_configured() {
+    let limit = |parameters: &str| {
+        let plan = plan(parameters);
+        let one = plan.producers.iter().find(|one| one.name == PRODUCER).unwrap();
+        one.plugin.memory().unwrap().1
+    };
+    let index = |config: &str| format!("{{indexerConfig: {{kvBlockIndexConfig: {{{config}}}}}}}");
+    let in_memory = |size: u64| limit(&index(&format!("inMemoryConfig: {{size: {size}}}")));
+    assert_eq!(in_memory(2_000) - in_memory(1_000), 96_000);
+    let by_size = |size: &str| limit(&index(&format!("costAwareMemoryConfig: {{size: {size}}}, inMemoryConfig: {{size: 1}}")));
+    assert_eq!(by_size("3MiB") - by_size("1MiB"), 2 << 20);
+    assert_eq!(by_size("2GiB"), limit("{}"));
+}
+
+#[test]
 fn only_events_count_if_that_is_wanted() {
     let plan = plan("{mode: precise}");
     let mut fixture = Fixture::new(1);
