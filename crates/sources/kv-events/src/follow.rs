@@ -60,7 +60,7 @@ impl Stream {
     pub(crate) async fn run(self, cancel: CancellationToken) {
         let mut known = Known {
             sequence: Sequence::new(self.replay_address.is_some()),
-            model: self.endpoint.models().first().cloned(),
+            model: None,
             last_payload: 0,
             cooldown_until: None,
             cooldown: self.timing.cooldown,
@@ -99,6 +99,7 @@ impl Stream {
         let mut monitor = socket.monitor();
         socket.subscribe(&self.topic_filter).await.map_err(|_| Operation::Subscribe)?;
         socket.connect(&self.address).await.map_err(|_| Operation::Connect)?;
+        self.learn_model(known).await;
         self.resume(known).await;
         self.following(true);
         loop {
@@ -116,6 +117,23 @@ impl Stream {
                     }
                 }
             }
+        }
+    }
+
+    /// Repetitions of engines before vLLM 0.26 tell no topic, and what they say belongs to a model all the same: the endpoint's own,
+    /// which is known once its models were listed.
+    async fn learn_model(&self, known: &mut Known) {
+        let listed = async {
+            let mut tick = tokio::time::interval(self.timing.look);
+            loop {
+                tick.tick().await;
+                if let Some(model) = self.endpoint.models().first() {
+                    return model.clone();
+                }
+            }
+        };
+        if known.model.is_none() && self.replay_address.is_some() {
+            known.model = tokio::time::timeout(self.timing.models, listed).await.ok();
         }
     }
 

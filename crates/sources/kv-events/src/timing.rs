@@ -19,6 +19,8 @@ pub struct Timing {
     pub cooldown: Duration,
     /// The longest time between two repetitions that fail.
     pub cooldown_max: Duration,
+    /// For the list of an endpoint's models, before its past is asked for.
+    pub models: Duration,
     /// Between looks at the pools' endpoints.
     pub look: Duration,
 }
@@ -33,6 +35,7 @@ impl Default for Timing {
             replay_backoff: Duration::from_millis(100),
             cooldown: Duration::from_secs(1),
             cooldown_max: Duration::from_secs(30),
+            models: Duration::from_secs(3),
             look: Duration::from_millis(250),
         }
     }

@@ -169,6 +169,7 @@ fn timing() -> Timing {
         replay_idle: Duration::from_millis(200),
         replay_backoff: Duration::from_millis(5),
         cooldown: Duration::from_millis(50),
+        models: Duration::from_millis(50),
         look: Duration::from_millis(10),
         ..Timing::default()
     }
