@@ -176,14 +176,17 @@ def parameters(schema: dict, definitions: dict, before: str = "") -> list[str]:
         if not isinstance(inner, dict):
             continue
         name = reference(inner)
-        target = definitions.get(name, {}) if name else inner
+        target, path = definitions.get(name, {}) if name else inner, f"{before}{field}"
         about = cell(inner.get("description") or target.get("description", ""))
         choices = [one["const"] for one in target.get("oneOf", []) if "const" in one] or target.get("enum", [])
         if choices:
             about += " One of " + ", ".join(f"`{one}`" for one in choices) + "."
-        rows.append(f"| `{before}{field}` | {default_of(inner)} | {about} |")
+        rows.append(f"| `{path}` | {default_of(inner)} | {about} |")
+        if "items" in target:
+            target, path = target["items"], path + "[]"
+            target = definitions.get(reference(target), target)
         if "properties" in target:
-            rows += parameters(target, definitions, f"{before}{field}.")
+            rows += parameters(target, definitions, path + ".")
     return rows
 
 

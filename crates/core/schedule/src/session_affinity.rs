@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::{Diagnostic, headers};
 use weir_plan::{
     Attributes, Candidates, DataKey, DataSet, Draft, ExtensionPoint, Filter, Need, Outgoing, Parts, PluginContext, PluginType,
@@ -102,7 +102,7 @@ struct Params {
 }
 
 /// Who remembers the endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Strategy {
     /// The client: each answer names the endpoint in a header that the client sends back. Works across replicas.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cel::Value;
 use fastrand::Rng;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{
     Candidates, DataKey, DataSet, Draft, ExtensionPoint, Filter, Parts, PluginContext, PluginType, PoolView, RequestView,
@@ -41,7 +41,7 @@ struct Params {
 }
 
 /// What becomes of endpoints for which an expression has no value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 enum OnError {
     /// They go.
     #[default]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{
     Candidates, Column, DataKey, DataSet, Draft, ExtensionPoint, Filter, Need, Parts, PluginContext, PluginType, PoolView,
@@ -61,7 +61,7 @@ impl Default for Params {
 }
 
 /// Where times to the first token come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum TtftSource {
     /// Tokens in flight, at the peak throughput.

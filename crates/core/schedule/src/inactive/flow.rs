@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{Draft, ExtensionPoint, Parts, PluginContext, PluginType, UsageLimits};
 
@@ -107,7 +107,7 @@ impl Default for ProgramAware {
 }
 
 /// How flows are ranked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Strategy {
     /// Least attained service.
@@ -182,7 +182,7 @@ fn one() -> f64 {
 }
 
 /// The form of the fall.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Shape {
     /// Straight.
@@ -191,7 +191,7 @@ enum Shape {
 }
 
 /// What ceilings fall with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Domain {
     /// The place among the priorities.

@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{
     Attributes, Column, DataKey, DataSet, Draft, ExtensionPoint, Need, Parts, PluginContext, PluginType, Producer, PromptStream,
@@ -63,7 +63,7 @@ impl Default for Params {
 }
 
 /// What is shared out evenly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum BalanceBy {
     /// Requests.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{
     Candidates, DataKey, DataSet, Draft, ExtensionPoint, Filter, Need, Parts, PluginContext, PluginType, PoolView, RequestView,
@@ -52,7 +52,7 @@ impl Default for Params {
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum Mode {
     /// Requests.

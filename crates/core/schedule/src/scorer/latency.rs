@@ -6,7 +6,7 @@ mod tests;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{
     Column, DataKey, DataSet, Draft, LatencyPrediction, Need, Parts, PluginContext, PluginType, PoolView, RequestView, Scorer,
@@ -64,7 +64,7 @@ impl Default for Params {
 }
 
 /// Which of the endpoints that are in time are best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum Strategy {
     /// Those with the least headroom: endpoints are filled one after the other.

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{
     Candidates, DataSet, Draft, ExtensionPoint, Figure, Parts, PluginContext, PluginType, PoolView, RequestView, ResponseHeaders,
@@ -73,7 +73,7 @@ struct HeaderSelector {
 }
 
 /// What happens if no worker has the label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
     /// The request is refused. If workers have it, no revision is drawn.
@@ -108,7 +108,7 @@ fn role_label() -> String {
 }
 
 /// What a revision's chance is proportional to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Share {
     /// Its workers of all required roles.

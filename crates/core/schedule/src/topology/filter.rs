@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{
     Candidates, DataKey, DataSet, Draft, ExtensionPoint, Filter, Need, Parts, PluginContext, PluginType, PoolView, RequestView,
@@ -35,7 +35,7 @@ struct Params {
 }
 
 /// The widest level that must be shared.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum MinAffinity {
     /// The same host.
