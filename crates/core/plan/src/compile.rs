@@ -41,6 +41,7 @@ pub fn compile(config: &EndpointPickerConfig, registry: &Registry, options: Comp
     instances.add_defaults(config, registry, &mut notes);
     instances.add_missing_producers(registry, &mut notes);
     instances.check_references(&mut notes);
+    instances.check_numbers(&mut notes);
     roles::check(config, &instances, &mut notes);
     traps::warn(config, &instances, &mut notes);
     if notes.has_errors() {

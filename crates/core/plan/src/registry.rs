@@ -141,6 +141,13 @@ impl<'a> PluginContext<'a> {
         Reference { name, missing }
     }
 
+    /// A number of endpoints, by its key `attribute/producer`, that a field names.
+    pub fn number(&self, field: &str, key: impl Into<String>) -> Reference {
+        let name = key.into();
+        let missing = self.error_at(field, format!("`{}` reads {name}, which no plugin produces", self.name));
+        Reference { name, missing }
+    }
+
     /// Adds a warning about the parameters as a whole.
     pub fn warn(&mut self, message: impl Into<String>) {
         self.notes.push(Diagnostic::warning(self.params.at(), self.params.path(), message));
@@ -173,11 +180,11 @@ impl Need {
     }
 }
 
-/// An instance that another one works with.
+/// Another instance, or a number, that an instance works with.
 #[derive(Clone, Debug)]
 pub struct Reference {
     pub(crate) name: String,
-    /// What is said if there is none of that name.
+    /// What is said if there is nothing of that name.
     pub(crate) missing: Diagnostic,
 }
 
@@ -204,6 +211,10 @@ pub struct Draft {
     pub(crate) needs: Vec<Need>,
     pub(crate) offers: Vec<Offer>,
     pub(crate) references: Vec<Reference>,
+    /// Numbers of endpoints that it reads.
+    pub(crate) numbers: Vec<Reference>,
+    /// Numbers of endpoints that it finds, by their keys.
+    pub(crate) finds: Vec<String>,
     pub(crate) brings: Option<Payload>,
     pub(crate) takes: Vec<Payload>,
     pub(crate) build: Build,
@@ -221,13 +232,26 @@ impl Draft {
         offers: Vec<Offer>,
         build: impl FnOnce(&Wiring<'_>) -> Result<Parts, Diagnostic> + 'static,
     ) -> Self {
-        Self { needs, offers, references: Vec::new(), brings: None, takes: Vec::new(), build: Box::new(build) }
+        let (references, numbers, finds, takes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { needs, offers, references, numbers, finds, brings: None, takes, build: Box::new(build) }
     }
 
     /// The same, built after the instances that it works with.
     #[must_use]
     pub fn after(self, references: Vec<Reference>) -> Self {
         Self { references, ..self }
+    }
+
+    /// The same, reading numbers of endpoints.
+    #[must_use]
+    pub fn reading(self, numbers: Vec<Reference>) -> Self {
+        Self { numbers, ..self }
+    }
+
+    /// The same, finding numbers of endpoints with these keys.
+    #[must_use]
+    pub fn finding(self, numbers: Vec<String>) -> Self {
+        Self { finds: numbers, ..self }
     }
 
     /// The same, as a data source of such payloads.

@@ -1,7 +1,7 @@
 //! Numbers of endpoints by name, for filters and scorers on attributes.
 
 use weir_api::Diagnostic;
-use weir_plan::{DataSet, PluginContext, PoolView};
+use weir_plan::{DataSet, PluginContext, PoolView, Reference};
 
 /// An attribute of endpoints that is a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,14 @@ impl Number {
             (name, "") => Self::Named(name.to_owned()),
             (name, producer) => Self::Named(format!("{name}/{producer}")),
         })
+    }
+
+    /// What has to find it, unless that is always there; `field` names it.
+    pub(crate) fn found_by(&self, context: &PluginContext<'_>, field: &str) -> Vec<Reference> {
+        match self {
+            Self::Named(key) => vec![context.number(field, key.as_str())],
+            _ => Vec::new(),
+        }
     }
 
     pub(crate) fn reads(&self) -> DataSet {

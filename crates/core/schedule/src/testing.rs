@@ -22,8 +22,16 @@ pub(crate) fn compile(text: &str) -> Result<Plan, Diagnostics> {
     weir_plan::compile(&config, &registry, CompileOptions::default())
 }
 
+/// Who finds the numbers that tests of attributes make up.
+const FINDERS: &str = "
+- {type: core-metrics-extractor, parameters: {engineConfigs: [{name: x, customMetrics: [{attributeKey: Rate, metricSpec: r}]}]}}
+- {type: core-metrics-extractor, name: mine, parameters: {engineConfigs: [{name: x, customMetrics: [{attributeKey: Rate, metricSpec: r}]}]}}
+- {type: core-metrics-extractor, name: other, parameters: {engineConfigs: [{name: x, customMetrics: [{attributeKey: RunningRequestsSize, metricSpec: r}]}]}}
+- {type: multicluster-metrics-extractor}";
+
 fn plan_of(kind: &str, parameters: &str) -> Plan {
-    compile(&format!("plugins: [{{type: {kind}, parameters: {parameters}}}]")).unwrap()
+    let finders = if kind.starts_with("endpoint-attribute-") { FINDERS } else { "" };
+    compile(&format!("plugins:\n- {{type: {kind}, parameters: {parameters}}}{finders}")).unwrap()
 }
 
 /// Why parameters are refused.

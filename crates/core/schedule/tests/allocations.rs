@@ -30,6 +30,7 @@ plugins:
 - {type: utilization-filter, parameters: {conditions: [{metric: waiting-queue, maxValue: 9}, {metric: active-requests, maxValue: 9}]}}
 - type: prefix-cache-affinity-filter
 - type: slo-headroom-tier-filter
+- {type: core-metrics-extractor, parameters: {engineConfigs: [{name: x, customMetrics: [{attributeKey: Rate, metricSpec: r}]}]}}
 - {type: endpoint-attribute-filter, parameters: {attribute: Rate, algorithm: {type: threshold, threshold: {operator: LessThan, value: 10}}}}
 - {type: endpoint-attribute-scorer, parameters: {attributeKey: Rate, algorithm: {type: linear_lower_is_better}}}
 - {type: header-label-affinity-scorer, parameters: {headerName: x-role, labelKey: llm-d.ai/role}}

@@ -143,6 +143,12 @@ const WRONG: &[(&str, &str, &str, (usize, usize))] = &[
         (4, 3),
     ),
     (
+        "a number that nobody finds",
+        "plugins:\n- type: endpoint-attribute-scorer\n  parameters: {attributeKey: Rate, algorithm: {type: linear_lower_is_better}}\n",
+        "`endpoint-attribute-scorer` reads Rate/core-metrics-extractor, which no plugin produces",
+        (5, 30),
+    ),
+    (
         "a discovery that finds nothing",
         "plugins: [{type: queue-scorer}]\ndataLayer:\n  discovery: {pluginRef: queue-scorer}\n",
         "`queue-scorer` finds no endpoints",
@@ -245,6 +251,76 @@ fn what_is_nearest_is_named() {
         let help = first_error(text, CompileOptions::default()).unwrap().help;
         assert_eq!(help.as_deref(), Some(format!("did you mean `{nearest}`?").as_str()), "{text}");
     }
+}
+
+/// What is legal and does not do what it seems to: what, the document without its head, the message, line and column.
+const ODD: &[(&str, &str, &str, (usize, usize))] = &[
+    (
+        "a producer in a profile",
+        "plugins: [{type: queue-scorer}, {type: approx-prefix-cache-producer}]\nschedulingProfiles:\n- name: a\n  plugins: [{pluginRef: queue-scorer}, {pluginRef: approx-prefix-cache-producer}]\n",
+        "`approx-prefix-cache-producer` is neither filter, scorer nor picker: listing it in a profile has no effect",
+        (6, 52),
+    ),
+    (
+        "a second parser of a type",
+        "plugins: [{type: openai-parser, name: one}, {type: openai-parser, name: two}]\nrequestHandler:\n  parsers: [{pluginRef: one}, {pluginRef: two}]\n",
+        "`two` has no effect: a parser of its type is listed before it",
+        (5, 43),
+    ),
+    (
+        "a parser after the one that takes everything",
+        "plugins: [{type: queue-scorer}]\nrequestHandler:\n  parsers: [{pluginRef: passthrough-parser}, {pluginRef: openai-parser}]\n",
+        "`openai-parser` has no effect: the parser before it takes every request that comes this far",
+        (5, 58),
+    ),
+    (
+        "optional data that nobody produces",
+        "plugins:\n- type: inflight-load-producer\n  parameters: {prefixMatchInfoProducerName: nobody}\n- type: active-request-scorer\n",
+        "`inflight-load-producer` would use PrefixCacheMatchInfoDataKey/nobody, which no plugin produces",
+        (5, 15),
+    ),
+    (
+        "a second tokenizer",
+        "plugins:\n- {type: token-producer, name: mine}\n- {type: prefix-cache-scorer}\n",
+        "`approx-prefix-cache-producer` reads TokenizedPrompt/token-producer, not `mine`: a second `token-producer` is added, which estimates tokens",
+        (4, 3),
+    ),
+    (
+        "exact prefixes without events",
+        "plugins:\n- {type: precise-prefix-cache-producer}\n- {type: queue-scorer}\n",
+        "`precise-prefix-cache-producer` never subscribes to KV-cache events in llm-d: it is no extractor of an `endpoint-notification-source`",
+        (4, 3),
+    ),
+    (
+        "a name of before",
+        "plugins:\n- {type: tokenizer}\n- {type: prefix-cache-scorer}\n",
+        "plugin type `tokenizer` is deprecated since llm-d 0.9 and gone in 0.11; write `token-producer`",
+        (4, 10),
+    ),
+    (
+        "a field that differs in case",
+        "plugins:\n- type: load-aware-scorer\n  parameters: {Threshold: 3}\n",
+        "the field `Threshold` is written `threshold`",
+        (5, 16),
+    ),
+];
+
+#[test]
+fn what_is_odd_is_told_at_its_place() {
+    let mut registry = Registry::default();
+    weir_schedule::register(&mut registry);
+    let mut differ = Vec::new();
+    for (what, text, message, (line, column)) in ODD {
+        let text = format!("apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n{text}");
+        let plan =
+            EndpointPickerConfig::parse(&text).and_then(|checked| compile(&checked.value, &registry, CompileOptions::default()));
+        let warnings = plan.map_or_else(|notes| notes.iter().cloned().collect(), |plan| plan.warnings);
+        let is = |one: &Diagnostic| one.message == *message && (one.at.line, one.at.column) == (*line as u32, *column as u32);
+        if !warnings.iter().any(is) {
+            differ.push(format!("{what}: {warnings:?}"));
+        }
+    }
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
 #[test]

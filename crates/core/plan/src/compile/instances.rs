@@ -214,6 +214,21 @@ impl Instances {
         }
     }
 
+    /// Numbers of endpoints that somebody reads are found by somebody.
+    pub(super) fn check_numbers(&self, notes: &mut Diagnostics) {
+        let found = || self.list.iter().flat_map(|one| &one.draft.finds).map(String::as_str);
+        for number in self.list.iter().flat_map(|one| &one.draft.numbers) {
+            if found().all(|key| key != number.name) {
+                notes.push(match nearest(&number.name, found()) {
+                    Some(near) => number.missing.clone().with_help(format!("did you mean `{near}`?")),
+                    None => number.missing.clone().with_help(format!(
+                        "`customMetrics` in the `engineConfigs` of a {METRICS_EXTRACTOR} names what else is to be read"
+                    )),
+                });
+            }
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Instance> {
         self.list.iter().find(|one| one.name == name)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_api::Diagnostic;
 use weir_plan::{Candidates, DataSet, Draft, ExtensionPoint, Filter, Parts, PluginContext, PluginType, PoolView, RequestView};
 
@@ -36,7 +36,7 @@ struct Params {
 }
 
 /// What becomes of endpoints without the attribute.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 enum OnMissing {
     /// They stay.
     #[default]
@@ -57,7 +57,7 @@ struct Algorithm {
 }
 
 /// The kind of judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum Kind {
     /// By comparison with one value.
@@ -75,7 +75,7 @@ struct Threshold {
 }
 
 /// How a number relates to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 enum Operator {
     /// `<`
     LessThan,
@@ -115,13 +115,14 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     let Some(threshold) = algorithm.threshold else {
         return Err(context.error_at("algorithm.threshold", "is required: {operator, value}"));
     };
+    let found_by = number.found_by(context, "attribute");
     let filter = AttributeFilter {
         number,
         threshold,
         missing_passes: params.on_missing == OnMissing::Pass,
         fallback: params.fallback_on_empty,
     };
-    Ok(Draft::ready(Parts { filter: Some(Arc::new(filter)), ..Parts::default() }))
+    Ok(Draft::ready(Parts { filter: Some(Arc::new(filter)), ..Parts::default() }).reading(found_by))
 }
 
 struct AttributeFilter {
@@ -183,9 +184,10 @@ mod tests {
     #[test]
     fn producers() {
         let fixture = Fixture::scraped(2, |i, state| state.waiting = [9, 1][i]);
-        fixture.endpoints[0].numbers.set("Rate", Some(1.0));
+        fixture.endpoints[0].numbers.set("llm-d.ai/multicluster-queue-size", Some(1.0));
         fixture.endpoints[1].numbers.set("Rate/mine", Some(1.0));
-        assert_eq!(fixture.filter(KIND, &with("LessThan", ", onMissing: Fail, producer: ''")), [0]);
+        let bare = with("LessThan", ", onMissing: Fail, producer: ''").replace("Rate", "llm-d.ai/multicluster-queue-size");
+        assert_eq!(fixture.filter(KIND, &bare), [0]);
         assert_eq!(fixture.filter(KIND, &with("LessThan", ", onMissing: Fail, producer: mine")), [1]);
         assert_eq!(fixture.filter(KIND, &with("LessThan", ", onMissing: Fail").replace("Rate", "WaitingQueueSize")), [1]);
     }
@@ -201,6 +203,10 @@ mod tests {
                 "split it: attribute: a, producer: b",
             ),
             ("{attribute: a, algorithm: {type: threshold, threshold: {operator: Like, value: 1}}}", "Like"),
+            (
+                "{attribute: Rate, algorithm: {type: threshold, threshold: {operator: Equal, value: 1}}}",
+                "reads Rate/core-metrics-extractor, which no plugin produces (`customMetrics` in",
+            ),
         ] {
             assert!(refused(KIND, parameters).contains(why), "{parameters}: {}", refused(KIND, parameters));
         }

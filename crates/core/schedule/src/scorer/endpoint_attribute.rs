@@ -93,8 +93,9 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
     {
         return Err(context.error_at("algorithm.normalization.fixedRange", format!("min must be below max: {min}, {max}")));
     }
+    let found_by = number.found_by(context, "attributeKey");
     let scorer = AttributeScorer { number, lower: algorithm.kind == Kind::LinearLowerIsBetter, fixed: fixed_range };
-    Ok(Draft::ready(Parts { scorer: Some(Arc::new(scorer)), ..Parts::default() }))
+    Ok(Draft::ready(Parts { scorer: Some(Arc::new(scorer)), ..Parts::default() }).reading(found_by))
 }
 
 struct AttributeScorer {
@@ -125,7 +126,7 @@ impl Scorer for AttributeScorer {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{Fixture, refused};
+    use crate::testing::{Fixture, compile, refused};
 
     const KIND: &str = "endpoint-attribute-scorer";
 
@@ -162,6 +163,30 @@ mod tests {
         assert_eq!(fixture.score(KIND, &with(", producer: other")), [0.0, 0.0]);
         fixture.endpoints[0].numbers.set("RunningRequestsSize/other", Some(1.0));
         assert_eq!(fixture.score(KIND, &with(", producer: other")), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn somebody_has_to_find_the_number() {
+        let text = |producers: &str, key: &str| {
+            format!(
+                "plugins:\n{producers}- type: endpoint-attribute-scorer\n  parameters: {{attributeKey: {key}, algorithm: {{type: \
+                 linear_lower_is_better}}}}\n"
+            )
+        };
+        let custom = "- type: core-metrics-extractor\n  parameters: {engineConfigs: [{name: mine, customMetrics: [{attributeKey: \
+                      Preemptions, metricSpec: p}]}]}\n";
+        assert!(compile(&text(custom, "Preemptions")).is_ok());
+        let refused = compile(&text(custom, "Preemption")).unwrap_err();
+        assert_eq!(
+            refused.errors().map(ToString::to_string).collect::<Vec<_>>(),
+            ["7:32: error: plugins[1].parameters.attributeKey: `endpoint-attribute-scorer` reads \
+              Preemption/core-metrics-extractor, which no plugin produces (did you mean `Preemptions/core-metrics-extractor`?)"]
+        );
+        let gpu = "- {type: dcgm-data-source}\n- {type: dcgm-extractor}\n";
+        assert!(compile(&text(gpu, "GPUUtilization, producer: dcgm-extractor")).is_ok());
+        assert!(compile(&text("", "GPUUtilization, producer: dcgm-extractor")).is_err());
+        // What every page of metrics has needs nobody else.
+        assert!(compile(&text("", "WaitingQueueSize")).is_ok());
     }
 
     #[test]

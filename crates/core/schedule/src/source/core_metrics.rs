@@ -120,9 +120,10 @@ fn draft(context: &mut PluginContext<'_>) -> Result<Draft, Diagnostic> {
         let error = context.error_at("defaultEngine", format!("no engine is named `{}`", params.default_engine));
         return Err(error.with_nearest(&params.default_engine, names()));
     }
+    let custom = engines.iter().flat_map(|one| &one.custom).map(|(key, _)| key.clone()).collect();
     let source =
         SourceConfig::CoreMetrics { engine_label_key: params.engine_label_key, default_engine: params.default_engine, engines };
-    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).taking(&[Payload::MetricsPage]))
+    Ok(Draft::ready(Parts { source: Some(source), ..Parts::default() }).taking(&[Payload::MetricsPage]).finding(custom))
 }
 
 #[cfg(test)]

@@ -61,8 +61,9 @@ pub(super) fn plugins() -> [PluginType; 5] {
 }
 
 fn numbers(numbers: Vec<NumberConfig>) -> Draft {
+    let keys = numbers.iter().map(|one| one.name.clone()).collect();
     let source = Some(SourceConfig::Numbers(numbers));
-    Draft::ready(Parts { source, ..Parts::default() }).taking(&[Payload::MetricsPage])
+    Draft::ready(Parts { source, ..Parts::default() }).taking(&[Payload::MetricsPage]).finding(keys)
 }
 
 fn page(page: PageConfig) -> Draft {
