@@ -72,15 +72,17 @@ class Picker(process.Process):
     """`weir epp` over a list of endpoints, listening."""
 
     def __init__(self, folder: pathlib.Path, endpoints: list[str], *arguments: str, config: str | None = None, tls: bool = False,
-                 ports: tuple[int, int, int] | None = None):
+                 ports: tuple[int, int, int] | None = None, own_list: bool = False):
+        """`own_list`: the configuration names the list of endpoints itself."""
         self.file = folder / "endpoints.yaml"
         self.write(endpoints)
         self.tls = tls
         self.port, self.health_port, self.admin_port = ports or tuple(process.free_port() for _ in range(3))
         self.admin = f"http://127.0.0.1:{self.admin_port}"
         more = ["--config-text", config] if config else []
+        more += [] if own_list else ["--endpoints-file", self.file]
         super().__init__(
-            "epp", "--endpoints-file", self.file, "--grpc-port", str(self.port), "--grpc-health-port", str(self.health_port),
+            "epp", "--grpc-port", str(self.port), "--grpc-health-port", str(self.health_port),
             "--metrics-port", str(self.admin_port), f"--secure-serving={str(tls).lower()}", *more, *arguments,
         )
         self.expect(r"^weir is ready: ", "out")
