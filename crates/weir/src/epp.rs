@@ -23,7 +23,7 @@ pub(crate) async fn run(arguments: Vec<String>, registry: Registry) -> Result<St
     let mut flags = read.flags;
     let env = |name: &str| std::env::var(name).ok();
     let checked = flags.check(&read.parsed.given, &env).map_err(|errors| usage(&errors))?;
-    let logging = Arc::new(logging::init(level(&flags), format(&flags)));
+    let (logging, _writing) = logging::init(level(&flags), format(&flags))?;
     for warning in read.parsed.warnings.iter().chain(&checked.warnings) {
         tracing::warn!("{warning}");
     }

@@ -1,9 +1,14 @@
 //! The log: on stderr, as text or as JSON lines.
 
-use std::io::BufWriter;
+use std::{
+    io::{self, IsTerminal as _},
+    sync::Arc,
+};
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+use weir_fronts::{AccessLog, Lines, Writing};
+
+use crate::failure::Failure;
 
 /// How the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,17 +17,12 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The log of this process, until it is dropped: then what was written so far is on stderr.
+/// The log of this process.
 pub(crate) struct Logging {
     level: reload::Handle<EnvFilter, tracing_subscriber::Registry>,
-    lines: ErrorCounter,
-    _flush: WorkerGuard,
+    lines: Lines,
+    access: AccessLog,
 }
-
-/// Lines that may wait to be written; more of them are dropped and counted, so that a reader of stderr that stands still does
-/// not stop the router.
-const WAITING_LINES: usize = 32_768;
-const BUFFER_BYTES: usize = 64 << 10;
 
 impl Logging {
     /// Changes how much is logged.
@@ -30,26 +30,40 @@ impl Logging {
         let _ = self.level.reload(filter(level));
     }
 
-    /// Lines that were dropped because nobody read them in time.
+    /// How often lines were dropped because nobody read them in time.
     pub(crate) fn dropped_lines(&self) -> u64 {
-        self.lines.dropped_lines() as u64
+        self.lines.dropped()
+    }
+
+    /// What writes a line for each request, among the other lines and in their form.
+    pub(crate) fn access(&self) -> AccessLog {
+        self.access.clone()
     }
 }
 
-/// Starts logging. `RUST_LOG` wins over `level`. Lines are written by a thread of their own, many at a time under load.
-pub(crate) fn init(level: &str, format: Format) -> Logging {
+/// Starts logging. `RUST_LOG` wins over `level`. Lines are written by a thread of their own, many at a time under load; once what
+/// stands beside the log is dropped, all of them are on stderr.
+pub(crate) fn init(level: &str, format: Format) -> Result<(Arc<Logging>, Writing), Failure> {
     let (filter, level) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(filter);
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let stderr = BufWriter::with_capacity(BUFFER_BYTES, std::io::stderr());
-    let (writer, flush) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).lossy(true).finish(stderr);
-    let lines = writer.error_counter();
+    let ansi = io::stderr().is_terminal();
+    let no_thread = |error: io::Error| Failure::new(format!("cannot start a thread for the log: {error}"));
+    let (lines, writing) = Lines::start(io::stderr()).map_err(no_thread)?;
+    let writer = {
+        let lines = lines.clone();
+        move || lines.clone()
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     // A second call keeps the first subscriber.
     let _ = match format {
-        Format::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi)).try_init(),
-        Format::Json => registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer)).try_init(),
+        Format::Text => registry.with(layer.with_ansi(ansi)).try_init(),
+        Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
-    Logging { level, lines, _flush: flush }
+    let format = match format {
+        Format::Text => weir_fronts::Format::Text { ansi },
+        Format::Json => weir_fronts::Format::Json,
+    };
+    Ok((Arc::new(Logging { level, access: AccessLog::new(format, lines.clone()), lines }), writing))
 }
 
 fn filter(level: &str) -> EnvFilter {

@@ -210,7 +210,7 @@ impl System {
             None => None,
             Some(https) => Some(CertReloader::load(&https.cert_file.value, &https.key_file.value).map_err(https_failure)?),
         };
-        let gateway = Gateway::new(Arc::clone(&live), &mut registry);
+        let gateway = Gateway::new(Arc::clone(&live), &mut registry, logging.access());
         let election = match (&config.leader_election, &cluster) {
             (Some(election), Some(cluster)) => Some(Leading::start(cluster.client(), config, election)),
             _ => None,
@@ -218,7 +218,7 @@ impl System {
         let reviewer =
             cluster.as_ref().filter(|_| config.metrics.kubernetes_auth).map(|cluster| Arc::new(Reviewer::new(cluster.client())));
         let leader = election.as_ref().map(Leading::view);
-        let ext_proc = Front::new(config, &live.load(), Arc::clone(&sync), leader.clone(), &mut registry)?;
+        let ext_proc = Front::new(config, &live.load(), Arc::clone(&sync), leader.clone(), &mut registry, logging.access())?;
         let router: Arc<dyn Fn() -> Arc<Router> + Send + Sync> = {
             let live = Arc::clone(&live);
             Arc::new(move || Arc::clone(&live.load().router))

@@ -8,7 +8,8 @@ use http::{
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
 };
 use weir_api::{Destinations, Reason};
-use weir_pool::{Endpoint, Subset};
+use weir_fronts::{AccessLog, Answered};
+use weir_pool::{Endpoint, Subset, Time};
 use weir_protocol::{Api, ErrorStyle, ModelRestore, RestoreForm, Route, Scanner, classify};
 use weir_protocol_extproc::{Completion, Decision, Headers, Immediate, Number, Request};
 use weir_router::{End, Proxy, Refusal, RequestHead, Routed};
@@ -32,6 +33,9 @@ const READ_EARLY_BYTES: usize = 32 * 1024;
 pub(crate) struct Session {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
+    log: AccessLog,
+    /// When the request's headers came.
+    received: Time,
     api: Option<Api>,
     /// No parser takes the body, if there is one.
     unreadable: bool,
@@ -73,10 +77,13 @@ struct Entry {
 
 impl Session {
     /// `full_duplex`: pieces of the response may be answered with other ones.
-    pub(crate) fn new(live: Arc<Live>, metrics: Arc<Metrics>, full_duplex: bool) -> Self {
+    pub(crate) fn new(live: Arc<Live>, metrics: Arc<Metrics>, log: AccessLog, full_duplex: bool) -> Self {
+        let received = live.router.now();
         Self {
             live,
             metrics,
+            log,
+            received,
             api: None,
             unreadable: false,
             grpc: false,
@@ -107,7 +114,7 @@ impl Session {
             _ => None,
         };
         self.grpc = headers.is_grpc();
-        if self.live.settings.access_log && tracing::enabled!(target: "access", tracing::Level::INFO) {
+        if self.live.settings.access_log && self.log.wanted() {
             self.entry = Some(Box::new(Entry {
                 id: id.clone(),
                 method: headers.method().clone(),
@@ -162,6 +169,7 @@ impl Session {
             method: request.headers.method(),
             path: request.headers.path(),
             headers: &request.headers.fields,
+            received: self.received,
             // A body that is not known whole cannot be read: such a request is routed by load.
             api: self.api.filter(|_| request.body.is_some()),
             priority: 0,
@@ -323,16 +331,17 @@ impl Session {
             span.answered(self.status, self.reason.map(Reason::as_str));
         }
         let Some(entry) = self.entry.take() else { return };
-        tracing::info!(
-            target: "access",
-            id = entry.id.to_str().unwrap_or("-"),
-            method = %entry.method,
-            path = entry.path,
-            status = self.status,
-            endpoint = entry.endpoint.as_ref().map_or("-", |endpoint| endpoint.authority()),
-            ms = entry.started.elapsed().as_secs_f64() * 1000.0,
-            reason = self.reason.map_or("-", Reason::as_str),
-        );
+        self.log.write(&Answered {
+            id: entry.id.to_str().unwrap_or("-"),
+            client: None,
+            method: entry.method.as_str(),
+            path: &entry.path,
+            status: self.status,
+            endpoint: entry.endpoint.as_ref().map(|endpoint| endpoint.authority()),
+            bytes: None,
+            took: entry.started.elapsed(),
+            reason: self.reason.map(Reason::as_str),
+        });
     }
 }
 

@@ -19,11 +19,12 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    sync::Semaphore,
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use weir_fronts::{AccessLog, accept};
 
 use crate::{
     Health, Limits, Live,
@@ -31,8 +32,6 @@ use crate::{
     service::{Front, Services},
 };
 
-/// After an error of `accept`, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// HTTP/2 windows: a long prompt should not wait for window updates, and one request not for another; but what has come of a prompt
 /// should still be in the processor's cache when it is read.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -96,10 +95,10 @@ impl fmt::Debug for ExtProc {
 }
 
 impl ExtProc {
-    /// A server that does what `live` says at the time of each request, with metrics in `registry`.
-    pub fn new(live: Arc<ArcSwap<Live>>, health: Health, limits: Limits, registry: &mut Registry) -> Self {
+    /// A server that does what `live` says at the time of each request, with metrics in `registry` and a line for each request in `log`.
+    pub fn new(live: Arc<ArcSwap<Live>>, health: Health, limits: Limits, registry: &mut Registry, log: AccessLog) -> Self {
         let metrics = Arc::new(Metrics::register(registry));
-        Self { front: Arc::new(Front { live, metrics }), health, limits }
+        Self { front: Arc::new(Front { live, metrics, log }), health, limits }
     }
 
     /// Serves until `shutdown` is cancelled, then ends as `end` says.
@@ -112,17 +111,20 @@ impl ExtProc {
         for listener in listeners {
             // Health checks keep no proxy's request: they do not delay the end.
             let connections = if listener.serves == Serves::Health { TaskTracker::new() } else { proxies.clone() };
-            let acceptor = Acceptor {
+            let server = Server {
                 services: Services::new(&self.front, &self.health, listener.serves, &self.limits),
                 limits: self.limits,
                 metrics: Arc::clone(&self.front.metrics),
-                room: Arc::clone(&room),
-                connections,
+                tls: listener.tls,
                 tasks: tasks.clone(),
                 closing: closing.clone(),
                 cut: cut.clone(),
             };
-            accepting.spawn(acceptor.run(listener));
+            let (room, closing) = (Arc::clone(&room), closing.clone());
+            accepting.spawn(async move {
+                let serve = |stream, address| server.clone().connection(stream, address);
+                accept(&listener.socket, &room, &closing, &connections, serve).await;
+            });
         }
         accepting.close();
         shutdown.cancelled().await;
@@ -141,13 +143,13 @@ impl ExtProc {
     }
 }
 
+/// Serves connections of one listener.
 #[derive(Clone)]
-struct Acceptor {
+struct Server {
     services: Services,
     limits: Limits,
     metrics: Arc<Metrics>,
-    room: Arc<Semaphore>,
-    connections: TaskTracker,
+    tls: Option<Arc<ServerConfig>>,
     /// Everything that connections start.
     tasks: TaskTracker,
     /// No new requests.
@@ -170,62 +172,22 @@ where
     }
 }
 
-impl Acceptor {
-    async fn run(self, listener: Listener) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = self.closing.cancelled() => return,
-                accepted = self.accept(&listener.socket) => accepted,
-            };
-            match accepted {
-                Some((permit, stream, address)) => {
-                    let task = self.clone().connection(permit, stream, address, listener.tls.clone());
-                    self.connections.spawn(task);
-                }
-                None => sleep(ACCEPT_PAUSE).await,
-            }
-        }
-    }
-
-    /// The next connection, once there is room for it.
-    async fn accept(&self, socket: &TcpListener) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-        let permit = Arc::clone(&self.room).acquire_owned().await.ok()?;
-        match socket.accept().await {
-            Ok((stream, address)) => Some((permit, stream, address)),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                None
-            }
-        }
-    }
-
-    async fn connection(
-        self,
-        permit: OwnedSemaphorePermit,
-        stream: TcpStream,
-        address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-    ) {
+impl Server {
+    async fn connection(self, stream: TcpStream, address: SocketAddr) {
         self.metrics.connections.inc();
-        if let Err(error) = self.talk(stream, tls).await {
+        if let Err(error) = self.talk(stream).await {
             tracing::debug!(%address, %error, "a proxy's connection ended in error");
         }
         self.metrics.connections.dec();
-        drop(permit);
     }
 
-    async fn talk(
-        &self,
-        stream: TcpStream,
-        tls: Option<Arc<ServerConfig>>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn talk(&self, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         stream.set_nodelay(true)?;
-        match tls {
+        match &self.tls {
             None => self.drive(stream).await,
             Some(config) => {
                 let stream = tokio::select! {
-                    stream = timeout(self.limits.handshake, TlsAcceptor::from(config).accept(stream)) => stream??,
+                    stream = timeout(self.limits.handshake, TlsAcceptor::from(Arc::clone(config)).accept(stream)) => stream??,
                     () = self.closing.cancelled() => return Ok(()),
                 };
                 self.drive(stream).await

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use http::{Request, Response as HttpResponse};
 use hyper::body::Incoming;
 use tonic::{Response, Status, Streaming, body::Body, codec::CompressionEncoding, codegen::Service as _, server::NamedService};
+use weir_fronts::AccessLog;
 
 use crate::{
     Health, Limits, Live, Serves,
@@ -24,6 +25,7 @@ use crate::{
 pub(crate) struct Front {
     pub(crate) live: Arc<ArcSwap<Live>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log: AccessLog,
 }
 
 #[tonic::async_trait]
@@ -34,7 +36,7 @@ impl ExternalProcessor for Front {
         &self,
         request: tonic::Request<Streaming<ProcessingRequest>>,
     ) -> Result<Response<Self::ProcessStream>, Status> {
-        Ok(Response::new(Process::new(request.into_inner(), Arc::clone(&self.live), Arc::clone(&self.metrics))))
+        Ok(Response::new(Process::new(request.into_inner(), self)))
     }
 }
 

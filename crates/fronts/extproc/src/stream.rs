@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::HeaderValue;
 use tonic::{Code, Status, Streaming};
+use weir_fronts::AccessLog;
 use weir_protocol_extproc::{BodyMode, Closed, Exchange, Output};
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     metrics::Metrics,
     proto::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse, processing_request::Request},
     request::Session,
+    service::Front,
     wire,
 };
 
@@ -27,6 +29,7 @@ pub(crate) struct Process {
     inbound: Streaming<ProcessingRequest>,
     live: Arc<ArcSwap<Live>>,
     metrics: Arc<Metrics>,
+    log: AccessLog,
     /// There from the first message on.
     under_way: Option<UnderWay>,
     over: bool,
@@ -42,9 +45,10 @@ struct UnderWay {
 }
 
 impl Process {
-    pub(crate) fn new(inbound: Streaming<ProcessingRequest>, live: Arc<ArcSwap<Live>>, metrics: Arc<Metrics>) -> Self {
-        metrics.stream_began();
-        Self { inbound, live, metrics, under_way: None, over: false, began: Instant::now(), code: Code::Ok }
+    pub(crate) fn new(inbound: Streaming<ProcessingRequest>, front: &Front) -> Self {
+        front.metrics.stream_began();
+        let (live, metrics, log) = (Arc::clone(&front.live), Arc::clone(&front.metrics), front.log.clone());
+        Self { inbound, live, metrics, log, under_way: None, over: false, began: Instant::now(), code: Code::Ok }
     }
 
     /// Takes one message.
@@ -62,7 +66,8 @@ impl Process {
         }
         let modes =
             wire::modes(message.protocol_config.as_ref()).map_err(|error| Status::failed_precondition(error.to_string()))?;
-        let session = Session::new(self.live.load_full(), Arc::clone(&self.metrics), modes.response == BodyMode::FullDuplex);
+        let (live, metrics, log) = (self.live.load_full(), Arc::clone(&self.metrics), self.log.clone());
+        let session = Session::new(live, metrics, log, modes.response == BodyMode::FullDuplex);
         let exchange = Exchange::new(modes, session.max_body_bytes());
         Ok(UnderWay { exchange, session, id: HeaderValue::from_static("-") })
     }

@@ -21,12 +21,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use weir_fronts::{AccessLog, accept};
 
 use crate::{
     metrics::Metrics,
@@ -36,14 +37,10 @@ use crate::{
     wire::{Wire, tune},
 };
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 4096;
 /// What hyper holds of one connection's bytes at most: large prompts come in few reads.
 const READ_BYTES: usize = 512 * 1024;
 /// Headers that hyper parses without an allocation, and at most unless told otherwise.
 const HYPER_HEADERS: usize = 100;
-/// After an error of `accept`, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// HTTP/2 windows: a long prompt should not wait for window updates.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -58,17 +55,6 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 takes a free one. Must be called inside a Tokio runtime.
-    ///
-    /// # Errors
-    /// The address is in use, or not ours.
-    pub fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Ok(Self { socket: socket.listen(BACKLOG)?, tls })
-    }
-
     /// Where it listens.
     ///
     /// # Errors
@@ -84,9 +70,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that does what `live` says at the time of each request, with metrics in `registry`.
-    pub fn new(live: Arc<ArcSwap<Live>>, registry: &mut Registry) -> Self {
-        Self { shared: Arc::new(Shared::new(live, Metrics::register(registry))) }
+    /// A gateway that does what `live` says at the time of each request, with metrics in `registry` and a line for each request in `log`.
+    pub fn new(live: Arc<ArcSwap<Live>>, registry: &mut Registry, log: AccessLog) -> Self {
+        Self { shared: Arc::new(Shared::new(live, Metrics::register(registry), log)) }
     }
 
     /// Serves until `shutdown`; then accepts nothing more, lets requests end for up to `drain`, and breaks off the rest.
@@ -97,14 +83,17 @@ impl Gateway {
         let accepting: Vec<_> = listeners
             .into_iter()
             .map(|listener| {
-                let acceptor = Acceptor {
+                let server = Server {
                     shared: Arc::clone(&self.shared),
-                    room: Arc::clone(&room),
-                    connections: connections.clone(),
+                    tls: listener.tls,
                     shutdown: shutdown.clone(),
                     roster: Arc::clone(&roster),
                 };
-                tokio::spawn(acceptor.run(listener))
+                let (room, shutdown, connections) = (Arc::clone(&room), shutdown.clone(), connections.clone());
+                tokio::spawn(async move {
+                    let serve = |stream, address| server.clone().connection(stream, address);
+                    accept(&listener.socket, &room, &shutdown, &connections, serve).await;
+                })
             })
             .collect();
         tokio::select! {
@@ -135,73 +124,37 @@ impl Gateway {
     }
 }
 
+/// Serves connections of one listener.
 #[derive(Clone)]
-struct Acceptor {
+struct Server {
     shared: Arc<Shared>,
-    room: Arc<Semaphore>,
-    connections: TaskTracker,
+    tls: Option<Arc<ServerConfig>>,
     shutdown: CancellationToken,
     roster: Arc<Roster>,
 }
 
-impl Acceptor {
-    async fn run(self, listener: Listener) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return,
-                accepted = self.accept(&listener.socket) => accepted,
-            };
-            match accepted {
-                Some((permit, stream, address)) => {
-                    let tls = listener.tls.clone();
-                    self.connections.spawn(self.clone().connection(permit, stream, address, tls));
-                }
-                None => sleep(ACCEPT_PAUSE).await,
-            }
-        }
-    }
-
-    /// The next connection, once there is room for it.
-    async fn accept(&self, socket: &TcpListener) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-        let permit = Arc::clone(&self.room).acquire_owned().await.ok()?;
-        match socket.accept().await {
-            Ok((stream, address)) => Some((permit, stream, address)),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                None
-            }
-        }
-    }
-
-    async fn connection(
-        self,
-        permit: OwnedSemaphorePermit,
-        stream: TcpStream,
-        address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-    ) {
+impl Server {
+    async fn connection(self, stream: TcpStream, address: SocketAddr) {
         let metrics = Arc::clone(&self.shared.metrics);
         metrics.connections.inc();
-        self.talk(stream, address, tls).await;
+        self.talk(stream, address).await;
         metrics.connections.dec();
-        drop(permit);
     }
 
-    async fn talk(self, stream: TcpStream, address: SocketAddr, tls: Option<Arc<ServerConfig>>) {
+    async fn talk(self, stream: TcpStream, address: SocketAddr) {
         let live = self.shared.live.load_full();
         let (limits, timeouts) = (live.settings.limits, live.settings.timeouts);
         drop(live);
-        let https = tls.is_some();
+        let https = self.tls.is_some();
         let begin = async {
             tune(&stream)?;
-            match tls {
+            match &self.tls {
                 None => {
                     let h2 = begins_as_h2(&stream).await?;
                     Ok((Wire::Plain(stream), h2))
                 }
                 Some(config) => {
-                    let stream = TlsAcceptor::from(config).accept(stream).await?;
+                    let stream = TlsAcceptor::from(Arc::clone(config)).accept(stream).await?;
                     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     Ok((Wire::Tls(Box::new(TlsStream::from(stream))), h2))
                 }

@@ -13,6 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 use weir_api::Reason;
+use weir_fronts::AccessLog;
+use weir_pool::Time;
 use weir_protocol::{ErrorStyle, ModelCard, Route, classify, render_model, render_models};
 use weir_router::{Refusal, RequestHead};
 
@@ -36,6 +38,7 @@ const REPLAY_BYTES: u64 = 64 * 1024;
 pub(crate) struct Shared {
     pub(crate) live: Arc<ArcSwap<Live>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log: AccessLog,
     pub(crate) budget: RetryBudget,
     pub(crate) draining: AtomicBool,
     /// Unix seconds; the `created` of every model.
@@ -43,9 +46,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(live: Arc<ArcSwap<Live>>, metrics: Metrics) -> Self {
+    pub(crate) fn new(live: Arc<ArcSwap<Live>>, metrics: Metrics, log: AccessLog) -> Self {
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Self { live, metrics: Arc::new(metrics), budget: RetryBudget::default(), draining: AtomicBool::new(false), started }
+        let (budget, draining) = (RetryBudget::default(), AtomicBool::new(false));
+        Self { live, metrics: Arc::new(metrics), log, budget, draining, started }
     }
 }
 
@@ -61,6 +65,7 @@ pub(crate) struct Peer {
 pub(crate) async fn serve(peer: Arc<Peer>, request: Request<Incoming>) -> Response<Reply> {
     let (head, body) = request.into_parts();
     let live = peer.shared.live.load_full();
+    let received = live.router.now();
     let mut survey = Survey::of(&head.uri, &head.headers);
     let id = survey.id.take().unwrap_or_else(new_id);
     let ticket = Ticket::open(&peer, live.settings.access_log, &id, &head.method, &head.uri);
@@ -72,7 +77,7 @@ pub(crate) async fn serve(peer: Arc<Peer>, request: Request<Incoming>) -> Respon
         return settle(response, ticket);
     }
     let origin = cors.and_then(|cors| cors.admit(&head.headers));
-    let mut response = answer(&peer, &live, &id, &head, &survey, body, ticket).await;
+    let mut response = answer(&peer, &live, received, &id, &head, &survey, body, ticket).await;
     response.headers_mut().insert(X_REQUEST_ID, id);
     if let Some((cors, origin)) = cors.zip(origin) {
         cors.mark(origin, response.headers_mut());
@@ -80,9 +85,11 @@ pub(crate) async fn serve(peer: Arc<Peer>, request: Request<Incoming>) -> Respon
     response
 }
 
+#[expect(clippy::too_many_arguments, reason = "the parts of one request, borrowed separately")]
 async fn answer(
     peer: &Peer,
     live: &Arc<Live>,
+    received: Time,
     id: &HeaderValue,
     head: &Parts,
     survey: &Survey,
@@ -159,6 +166,7 @@ async fn answer(
             method: &head.method,
             path,
             headers: &head.headers,
+            received,
             api,
             priority: 0,
             within: None,

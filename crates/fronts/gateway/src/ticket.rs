@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use http::{HeaderValue, Method, Uri, request::Parts};
 use weir_api::Reason;
+use weir_fronts::Answered;
 use weir_pool::Endpoint;
 use weir_protocol::ErrorStyle;
 use weir_traces::{Parent, Span, Tracer};
@@ -38,7 +39,7 @@ impl Ticket {
     pub(crate) fn open(peer: &Arc<Peer>, log: bool, id: &HeaderValue, method: &Method, path: &Uri) -> Self {
         peer.watch.begin();
         peer.shared.metrics.in_flight.inc();
-        let entry = (log && tracing::enabled!(target: "access", tracing::Level::INFO))
+        let entry = (log && peer.shared.log.wanted())
             .then(|| Box::new(Entry { id: id.clone(), method: method.clone(), path: path.clone(), started: Instant::now() }));
         let style = ErrorStyle::default();
         Self {
@@ -88,19 +89,17 @@ impl Ticket {
             span.answered(self.status, self.reason.map(Reason::as_str));
         }
         if let Some(entry) = &self.entry {
-            tracing::info!(
-                target: "access",
-                id = entry.id.to_str().unwrap_or("-"),
-                client = self.peer.address.to_str().unwrap_or("-"),
-                method = %entry.method,
-                path = entry.path.path(),
-                status = self.status,
-                endpoint = self.endpoint.as_ref().map_or("-", |endpoint| endpoint.authority()),
-                bytes_in = self.bytes_in,
-                bytes = self.bytes_out,
-                ms = entry.started.elapsed().as_secs_f64() * 1000.0,
-                reason = self.reason.map_or("-", Reason::as_str),
-            );
+            self.peer.shared.log.write(&Answered {
+                id: entry.id.to_str().unwrap_or("-"),
+                client: Some(self.peer.address.to_str().unwrap_or("-")),
+                method: entry.method.as_str(),
+                path: entry.path.path(),
+                status: self.status,
+                endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.authority()),
+                bytes: Some((self.bytes_in, self.bytes_out)),
+                took: entry.started.elapsed(),
+                reason: self.reason.map(Reason::as_str),
+            });
         }
     }
 }

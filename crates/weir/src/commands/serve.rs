@@ -18,7 +18,7 @@ pub(crate) async fn run(arguments: Serve, registry: Registry) -> Result<String, 
     let config = &loaded.config;
     let level = arguments.log_level.map_or(config.log.level.as_str(), |level| level.as_str());
     let format = if config.log.format == LogFormat::Json { Format::Json } else { Format::Text };
-    let logging = Arc::new(logging::init(level, format));
+    let (logging, _writing) = logging::init(level, format)?;
     let opened = Opened::open(config, "listen in the configuration file")?;
     let path = arguments.config;
     let origin = Origin::Files {

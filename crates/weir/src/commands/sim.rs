@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) async fn run(arguments: Sim) -> Result<String, Failure> {
-    let _logging = logging::init("info", Format::Text);
+    let (_, _writing) = logging::init("info", Format::Text)?;
     let drain = CancellationToken::new();
     let now = CancellationToken::new();
     let arguments: Vec<OsString> = arguments.arguments;

@@ -18,7 +18,7 @@ use crate::{
 const MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
 
 pub(crate) async fn run(arguments: Up, registry: Registry) -> Result<String, Failure> {
-    let logging = Arc::new(logging::init(arguments.log_level.as_str(), Format::Text));
+    let (logging, _writing) = logging::init(arguments.log_level.as_str(), Format::Text)?;
     let urls = arguments
         .endpoints
         .iter()

@@ -8,6 +8,7 @@ use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
 use weir_api::RouterConfig;
 use weir_extproc::{ExtProc, Health, Limits, Listener, Live, Serves, Settings, Shutdown};
+use weir_fronts::AccessLog;
 use weir_tls::{CertReloader, ServerTls, TlsError};
 
 use super::{election::LeaderView, kubernetes::ClusterSync};
@@ -36,6 +37,7 @@ impl Front {
         sync: Arc<ArcSwap<ClusterSync>>,
         leader: Option<LeaderView>,
         registry: &mut Registry,
+        log: AccessLog,
     ) -> Result<Self, Failure> {
         let files = config.ext_proc.cert_file.as_ref().zip(config.ext_proc.key_file.as_ref());
         let certificate = match files.filter(|_| config.listen.ext_proc.is_some()) {
@@ -51,7 +53,7 @@ impl Front {
             None => Health::new(ready),
             Some(leader) => Health::with_leader(ready, move || leader.leads()),
         };
-        let server = ExtProc::new(Arc::clone(&live), health, Limits::new(&config.ext_proc), registry);
+        let server = ExtProc::new(Arc::clone(&live), health, Limits::new(&config.ext_proc), registry, log);
         Ok(Self {
             live,
             secure: config.ext_proc.secure,

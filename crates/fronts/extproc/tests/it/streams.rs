@@ -238,6 +238,18 @@ async fn what_may_not_come_is_refused_with_its_reason() {
     assert_eq!(rig.in_flight(), 0);
 }
 
+/// HTTP/2 libraries close connections on which they had to reset 1,024 streams; behind this one are all requests of a proxy.
+#[tokio::test]
+async fn no_number_of_resets_ends_a_connection() {
+    let rig = Rig::usual().await;
+    let proxy = rig.proxy().await;
+    for _ in 0..1_100 {
+        proxy.longer_than_it_says().await;
+    }
+    destination(&proxy.open().await.chat(Metadata::default()).await);
+    eventually("no stream is left", || rig.metric("weir_extproc_streams_in_flight") <= 1).await;
+}
+
 #[tokio::test]
 async fn messages_may_be_compressed() {
     let rig = Rig::usual().await;

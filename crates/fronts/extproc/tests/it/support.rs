@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weir_api::EndpointPickerConfig;
 use weir_extproc::{ExtProc, Health, Limits, Listener, Live, Serves, Settings, Shutdown};
+use weir_fronts::AccessLog;
 use weir_plan::{CompileOptions, compile};
 use weir_pool::{BreakerConfig, Endpoint, EndpointSpec, EndpointUrl, Pool};
 use weir_router::{Clock, DecisionLog, DecisionLogConfig, LlmDCollector, PoolRuntime, Router, RouterMetrics, Shared};
@@ -73,7 +74,8 @@ impl Rig {
             let router = Arc::clone(&router);
             move || router.reads_every_pool()
         });
-        let server = ExtProc::new(Arc::new(ArcSwap::from_pointee(live)), health, wanted.limits, &mut registry);
+        let server =
+            ExtProc::new(Arc::new(ArcSwap::from_pointee(live)), health, wanted.limits, &mut registry, AccessLog::default());
         let bind = async |tls, serves| Listener { socket: TcpListener::bind("127.0.0.1:0").await.unwrap(), tls, serves };
         let listeners = vec![bind(wanted.tls, Serves::Both).await, bind(None, Serves::Health).await];
         let [address, health_address] = [0, 1].map(|place: usize| listeners[place].local_addr().unwrap());

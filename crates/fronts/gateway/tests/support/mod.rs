@@ -8,7 +8,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use prometheus_client::{encoding::text::encode, registry::Registry};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use weir_fronts::AccessLog;
 use weir_gateway::{Gateway, Listener, Live, Settings, Upstream};
 use weir_pool::{Endpoint, Pool};
 
@@ -48,9 +50,9 @@ impl Rig {
     pub async fn with(pool: Arc<Pool>, settings: Settings, upstream: Upstream, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let mut registry = Registry::default();
         let live = Arc::new(ArcSwap::from_pointee(live_over(&pool, settings, upstream, &mut registry)));
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
+        let listener = Listener { socket: TcpListener::bind("127.0.0.1:0").await.unwrap(), tls };
         let address = listener.local_addr().unwrap();
-        let gateway = Gateway::new(Arc::clone(&live), &mut registry);
+        let gateway = Gateway::new(Arc::clone(&live), &mut registry, AccessLog::default());
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(gateway.serve(vec![listener], shutdown.clone(), Duration::from_secs(5)));
         Self { address, live, pool, registry, shutdown, served }

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
+use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -76,6 +77,19 @@ impl Proxy {
         }
         let answers = client.process(Outbound(receiver)).await.unwrap().into_inner();
         Call { sender: Some(sender), answers, told: false }
+    }
+
+    /// A request whose body is longer than it says: the server resets its stream.
+    pub async fn longer_than_it_says(&self) {
+        let path = "http://epp/envoy.service.ext_proc.v3.ExternalProcessor/Process";
+        let request = http::Request::post(path).header("content-type", "application/grpc").header("content-length", "1");
+        let request = request.body(Body::new(Full::new(Bytes::from_static(b"\0\0")))).unwrap();
+        // Its response may have begun.
+        let ended = match self.connection.clone().call(request).await {
+            Ok(response) => response.into_body().collect().await.map(drop),
+            Err(error) => Err(error),
+        };
+        ended.unwrap_err();
     }
 
     /// What is answered where nothing is processed.
