@@ -61,6 +61,8 @@ EXPORTED = {
     "llm_d_epp_extproc_streams_inflight": ("gauge", set(), None),
     "llm_d_epp_extproc_stream_duration_seconds": ("histogram", set(), ".001 .005 .01 .05 .1 .5 1 5 10 30 60 120 300 600".split()),
     "llm_d_epp_extproc_streams_total": ("counter", {"code"}, None),
+    "llm_d_epp_flow_control_pool_saturation": ("gauge", {"inference_pool", "stage"}, None),
+    "llm_d_epp_flow_control_stale_endpoints": ("gauge", {"detector"}, None),
     "llm_d_epp_inflight_tokens": ("gauge", {"endpoint_name", "namespace", "producer_name", "fairness_id", "priority"}, None),
 }
 # Names of before, which metrics.legacyNames switches.
@@ -85,6 +87,7 @@ LEGACY = {
     "inference_extension_scheduler_e2e_duration_seconds": ("histogram", set(), FAST),
     "inference_extension_scheduler_attempts_total": ("counter", {"status", "target_model_name", "pod_name", "namespace", "port"}, None),
     "inference_extension_plugin_duration_seconds": ("histogram", PLUGIN | {"extension_point"}, FAST),
+    "inference_extension_flow_control_pool_saturation": ("gauge", {"inference_pool", "stage"}, None),
     "inference_extension_info": ("gauge", {"commit", "build_ref"}, None),
     "inference_extension_prefix_indexer_size": ("gauge", PLUGIN, None),
     "inference_extension_prefix_indexer_hit_ratio": ("histogram", PLUGIN, None),
@@ -94,14 +97,12 @@ LEGACY = {
 }
 # llm-d's families whose engine does not exist here yet, or which nothing has to say: this list can only shrink.
 NOT_YET = """
-model_rewrite_decisions_total
 flow_control_request_queue_duration_seconds flow_control_dispatch_cycle_duration_seconds
-flow_control_request_enqueue_duration_seconds flow_control_queue_size flow_control_queue_bytes flow_control_pool_saturation
-flow_control_stale_endpoints flow_control_capacity_utilization_requests flow_control_capacity_utilization_bytes
+flow_control_request_enqueue_duration_seconds flow_control_queue_size flow_control_queue_bytes
+flow_control_capacity_utilization_requests flow_control_capacity_utilization_bytes
 flow_control_global_capacity_utilization_requests flow_control_global_capacity_utilization_bytes flow_control_requests_total
 flow_control_revocations_issued_total flow_control_revocations_total flow_control_reclaim_target flow_control_pending_reclaim
 flow_control_revocation_confirmation_seconds
-encoder_cache_queries_total encoder_cache_hits_total encoder_cache_hit_ratio
 program_aware_jains_fairness_index program_aware_avg_wait_time_milliseconds program_aware_attained_service_tokens
 inference_request_metric request_predicted_ttft_seconds request_predicted_tpot_seconds request_ttft_prediction_duration_seconds
 request_tpot_prediction_duration_seconds request_slo_violation_total
@@ -240,6 +241,12 @@ def test_values_add_up(page: str) -> None:
     models = f'model_name="{MODEL}",target_model_name="{MODEL}"'
     assert value(f'inference_objective_request_total{{{models},priority="0"}}') == 3
     assert value(f"inference_objective_request_ttft_seconds_count{{{models}}}") == 3
+    # An endpoint without a role decodes.
+    for stage in ("decode", "effective"):
+        labels = f'inference_pool="chat",stage="{stage}"'
+        assert 0 <= value(f"llm_d_epp_flow_control_pool_saturation{{{labels}}}") < 1
+    assert 'stage="prefill"' not in page
+    assert value('llm_d_epp_flow_control_stale_endpoints{detector="utilization-detector"}') == 0
     inflight = f'endpoint_name="a",namespace="default",producer_name="inflight-load-producer",fairness_id="default-flow",priority="0"'
     assert value(f"llm_d_epp_inflight_requests{{{inflight}}}") == 1
 
@@ -287,6 +294,45 @@ def test_divided_requests_and_rollouts(worker: process.Worker, tmp_path: pathlib
         assert process.metric(page, "llm_d_epp_disaggregatedset_revision_gating_share", mode="sum", revision="r1", **screener) == 1
     finally:
         router.stop()
+
+
+IMAGES = """\
+apiVersion: weir.dev/v1alpha1
+kind: RouterConfig
+listen: {{http: "127.0.0.1:0", admin: "127.0.0.1:0"}}
+pools:
+- name: chat
+  endpoints: {{static: [{{name: a, url: "{url}"}}]}}
+  scheduling: {{plugins: [{{type: mm-embeddings-cache-scorer}}, {{type: queue-scorer}}]}}
+"""
+
+
+def test_images_that_were_encoded_before(worker: process.Worker, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "router.yaml"
+    file.write_text(IMAGES.format(url=worker.url), encoding="utf-8")
+    router = process.serve(file)
+    try:
+        process.eventually("the worker is ready", lambda: router.ready_endpoints() == 1)
+        for images in (["a"], ["a", "b", "a"], []):
+            parts = [{"type": "text", "text": "What is it?"}]
+            parts += [{"type": "image_url", "image_url": {"url": f"https://images.example/{name}.png"}} for name in images]
+            body = {"model": MODEL, "max_tokens": 1, "messages": [{"role": "user", "content": parts}]}
+            answer = httpx.post(router.url + "/chat/completions", json=body, timeout=30)
+            assert answer.status_code == 200, answer.text
+        page = router.get("/metrics").text
+    finally:
+        router.stop()
+    plugin = {"plugin_type": "mm-embeddings-cache-producer", "plugin_name": "mm-embeddings-cache-producer"}
+    found = parse(page)
+    assert found["llm_d_epp_encoder_cache_queries_total"] == ("counter", PLUGIN | {"modality"}, [])
+    assert found["llm_d_epp_encoder_cache_hits_total"] == ("counter", PLUGIN | {"modality", "pod"}, [])
+    ratio = found["llm_d_epp_encoder_cache_hit_ratio"]
+    assert ratio == ("histogram", PLUGIN, [*(go(one) for one in "0 .1 .2 .3 .4 .5 .6 .7 .8 .9 1".split()), "+Inf"])
+    # One image, then two of which one is known.
+    assert process.metric(page, "llm_d_epp_encoder_cache_queries_total", modality="image", **plugin) == 3
+    assert process.metric(page, "llm_d_epp_encoder_cache_hits_total", modality="image", pod="a", **plugin) == 1
+    assert process.metric(page, "llm_d_epp_encoder_cache_hit_ratio_sum", **plugin) == 0.5
+    assert process.metric(page, "llm_d_epp_encoder_cache_hit_ratio_count", **plugin) == 2
 
 
 def test_the_names_of_before_can_be_switched_off(worker: process.Worker, tmp_path: pathlib.Path) -> None:

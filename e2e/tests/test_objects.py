@@ -74,6 +74,8 @@ def test_a_canary_is_split_and_answers_bear_the_name_that_was_asked_for(started,
         to = {model: process.metric(page, decided, model_rewrite_name="canary", model_name="assistant", target_model=model)
               for model in ("v1", "v2")}
         assert sum(to.values()) == 40 and 20 <= to["v1"] < 40, to
+        before = decided.replace("llm_d_epp_", "inference_extension_")
+        assert process.metric(page, before, model_rewrite_name="canary", model_name="assistant") == 40
         assert process.metric(page, "weir_requests_by_priority_total", pool="chat", priority="10") == 40
 
         # As a stream; the text of the events is all that differs.

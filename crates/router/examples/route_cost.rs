@@ -74,6 +74,7 @@ fn main() {
                     method: &Method::POST,
                     path: "/v1/chat/completions",
                     headers: &headers,
+                    received: router.now(),
                     api: Some(Api::ChatCompletions),
                     priority: 0,
                     within: None,

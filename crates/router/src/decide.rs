@@ -149,7 +149,13 @@ fn only_if_cached(headers: &HeaderMap) -> bool {
 
 /// Those that are ready; if none is, those of which nothing is known yet. Endpoints that the request was sent to already, and
 /// those outside of its subset, are left out.
-fn list_candidates(endpoints: &[Arc<Endpoint>], tried: &[Arc<Endpoint>], within: Option<&Subset>, now: Time, out: &mut Vec<u32>) {
+pub(crate) fn list_candidates(
+    endpoints: &[Arc<Endpoint>],
+    tried: &[Arc<Endpoint>],
+    within: Option<&Subset>,
+    now: Time,
+    out: &mut Vec<u32>,
+) {
     out.clear();
     for wanted in [Readiness::Ready, Readiness::Unknown] {
         for (index, endpoint) in endpoints.iter().enumerate() {

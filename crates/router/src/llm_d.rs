@@ -8,8 +8,10 @@
 
 mod collector;
 mod encode;
+mod encoder_hits;
 mod histogram;
 mod in_flight;
+mod pinned;
 mod sampling;
 mod series;
 mod splits;
@@ -22,8 +24,10 @@ use weir_pool::Endpoint;
 
 pub use self::collector::LlmDCollector;
 pub(crate) use self::{
+    encoder_hits::EncoderHits,
     histogram::Histogram,
     in_flight::{InFlight, InFlightEntry},
+    pinned::PinnedNames,
     sampling::{Sampling, weighted},
     series::{Labels, LastSeries, Running, Series, SeriesTable},
     splits::Splits,
@@ -49,6 +53,7 @@ pub(crate) struct LlmD {
     pub(crate) response_processing: Histogram,
     plugins: Mutex<BTreeMap<PluginKey, Arc<Histogram>>>,
     prefixes: Mutex<BTreeMap<(String, &'static str), Arc<PrefixHits>>>,
+    encoders: Mutex<BTreeMap<(String, &'static str), Arc<EncoderHits>>>,
     splits: Mutex<BTreeMap<(String, &'static str), Arc<Splits>>>,
 }
 
@@ -62,10 +67,11 @@ pub(crate) struct PrefixHits {
     bytes: Histogram,
 }
 
-impl Default for LlmD {
-    fn default() -> Self {
+impl LlmD {
+    /// Nothing counted yet. The models of `pinned` have names of their own, whatever comes.
+    pub(crate) fn new(pinned: Arc<PinnedNames>) -> Self {
         Self {
-            series: SeriesTable::default(),
+            series: SeriesTable::new(pinned),
             in_flight: InFlight::default(),
             attempts: Attempts::default(),
             scheduling: Histogram::new(bounds::FAST),
@@ -73,12 +79,11 @@ impl Default for LlmD {
             response_processing: Histogram::new(bounds::RESPONSE_PROCESSING),
             plugins: Mutex::default(),
             prefixes: Mutex::default(),
+            encoders: Mutex::default(),
             splits: Mutex::default(),
         }
     }
-}
 
-impl LlmD {
     /// Time spent in one plugin instance at one extension point; instances of the same type and name share it.
     pub(crate) fn plugin(&self, point: &'static str, kind: &'static str, name: &str) -> Arc<Histogram> {
         let mut plugins = self.plugins.lock();
@@ -98,6 +103,11 @@ impl LlmD {
 }
 
 impl LlmD {
+    /// Hits of one producer of encoder-cache matches; instances of the same type and name share them.
+    pub(crate) fn encoder_hits(&self, name: &str, kind: &'static str) -> Arc<EncoderHits> {
+        Arc::clone(self.encoders.lock().entry((name.to_owned(), kind)).or_default())
+    }
+
     /// Decisions of one profile handler; instances of the same type and name share them.
     pub(crate) fn splits(&self, name: &str, kind: &'static str) -> Arc<Splits> {
         Arc::clone(self.splits.lock().entry((name.to_owned(), kind)).or_default())

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::llm_d::Sampling;
+use crate::llm_d::{PinnedNames, Sampling};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PoolLabel {
@@ -34,7 +34,7 @@ struct PriorityLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RewriteLabels {
+pub(crate) struct RewriteLabels {
     model_rewrite_name: String,
     model_name: String,
     target_model: String,
@@ -60,7 +60,10 @@ pub struct RouterMetrics {
     prefix_blocks: Family<PoolLabel, Counter>,
     prefix_blocks_matched: Family<PoolLabel, Counter>,
     priorities: Family<PriorityLabels, Counter>,
-    rewrites: Family<RewriteLabels, Counter>,
+    /// Written by the collector of llm-d's families.
+    pub(crate) rewrites: Family<RewriteLabels, Counter>,
+    /// Models of rules.
+    pub(crate) pinned: Arc<PinnedNames>,
 }
 
 /// One pool's handles.
@@ -102,6 +105,7 @@ impl RouterMetrics {
             prefix_blocks_matched: Family::default(),
             priorities: Family::default(),
             rewrites: Family::default(),
+            pinned: Arc::default(),
         };
         registry.register("weir_requests", "Requests that were given an endpoint, by how they ended", metrics.requests.clone());
         registry.register(
@@ -133,11 +137,6 @@ impl RouterMetrics {
             "weir_requests_by_priority",
             "Requests that were given an endpoint, by the priority of their objective",
             metrics.priorities.clone(),
-        );
-        registry.register(
-            "llm_d_epp_model_rewrite_decisions",
-            "Requests whose model an InferenceModelRewrite decided on",
-            metrics.rewrites.clone(),
         );
         Arc::new(metrics)
     }

@@ -172,6 +172,11 @@ impl ObjectsInForce {
         self.exact.keys().map(String::as_str)
     }
 
+    /// Models that a rule names, and those that rules may serve instead.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &str> {
+        self.exact_models().chain(self.rules.iter().flat_map(|rule| &rule.targets).map(|target| &*target.model))
+    }
+
     /// Whether there is a rule for every model.
     pub fn has_generic(&self) -> bool {
         self.generic.is_some()

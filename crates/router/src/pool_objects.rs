@@ -84,6 +84,7 @@ impl PoolObjects {
 
     /// Puts other objects into force.
     pub fn set(&self, objects: ObjectsInForce) {
+        self.metrics.pinned.set(&self.pool, objects.models());
         self.current.store(Arc::new(Counted::new(&self.pool, objects, &self.metrics)));
     }
 

@@ -23,7 +23,7 @@ use crate::{
     Clock, DecisionLog, Refusal, Routed, RouterMetrics,
     decide::{self, Incoming},
     decisions::{Candidate, Context},
-    llm_d::{self, Labels, LlmD, PrefixHits, Running, Splits, weighted},
+    llm_d::{self, EncoderHits, Labels, LlmD, PrefixHits, Running, Splits, weighted},
     metrics::PoolMetrics,
     models::{ModelIndex, Resolved},
     observed::Observed,
@@ -52,7 +52,8 @@ static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 impl Shared {
     /// A clock, a log and counters.
     pub fn new(clock: Clock, decisions: DecisionLog, metrics: Arc<RouterMetrics>) -> Arc<Self> {
-        Arc::new(Self { clock, decisions, metrics, llm_d: LlmD::default() })
+        let llm_d = LlmD::new(Arc::clone(&metrics.pinned));
+        Arc::new(Self { clock, decisions, metrics, llm_d })
     }
 }
 
@@ -73,6 +74,8 @@ pub struct PoolRuntime {
     metrics: Arc<PoolMetrics>,
     /// For each column of prefix matches, how much was hit.
     prefix_hits: Vec<Arc<PrefixHits>>,
+    /// For each column of encoder-cache matches, how much was hit.
+    encoder_hits: Vec<Arc<EncoderHits>>,
     /// Name of the producer that counts what is in flight.
     in_flight: Option<Arc<str>>,
     /// What the profile handler made of requests.
@@ -85,6 +88,7 @@ impl PoolRuntime {
         let metrics = Arc::new(shared.metrics.pool(pool.name()));
         let kind = |name: &str| plan.effective.plugins.iter().find(|one| one.name == name).map_or("", |one| one.kind);
         let prefix_hits = plan.columns.prefix.iter().map(|name| shared.llm_d.prefix_hits(name, kind(name))).collect();
+        let encoder_hits = plan.columns.encoder.iter().map(|name| shared.llm_d.encoder_hits(name, kind(name))).collect();
         let counts = |one: &&weir_plan::EffectivePlugin| one.kind == "inflight-load-producer";
         let in_flight = plan.effective.plugins.iter().find(counts).map(|one| one.name.as_str().into());
         let splits = shared.llm_d.splits(&plan.handler.name, plan.handler.kind);
@@ -93,7 +97,8 @@ impl PoolRuntime {
         for one in &plan.endpoint_events {
             pool.subscribe(&one.plugin);
         }
-        Self { name: pool.name().into(), pool, plan, models, stale_after, objects, metrics, prefix_hits, in_flight, splits }
+        let name = pool.name().into();
+        Self { name, pool, plan, models, stale_after, objects, metrics, prefix_hits, encoder_hits, in_flight, splits }
     }
 
     /// With these objectives and rewrites.
@@ -114,6 +119,8 @@ pub struct RequestHead<'a> {
     pub path: &'a str,
     /// Its headers.
     pub headers: &'a HeaderMap,
+    /// When they came: what a request takes is counted from here on.
+    pub received: Time,
     /// Its API; `None` if its path is not parsed, so that it is routed by load alone.
     pub api: Option<Api>,
     /// Its priority without an objective: usually 0; negative if it may be shed.
@@ -281,6 +288,7 @@ impl Router {
         before: Option<&Resolution>,
     ) -> Result<Routed, Refusal> {
         let mut spans = head.trace.and_then(Orchestration::begin);
+        let first = tried.is_empty();
         let result = scratch::with(|scratch| {
             let started = self.now();
             let (pool_index, is_read) = self.resolve(head, body, read, scratch)?;
@@ -317,6 +325,9 @@ impl Router {
                 }
             }
         });
+        if first {
+            self.shared.llm_d.request_processing.observe(self.now().since(head.received).as_secs_f64());
+        }
         if let Some(spans) = spans {
             spans.end(head.id, &result);
         }
@@ -457,12 +468,14 @@ impl Router {
         let llm_d = &self.shared.llm_d;
         let series = llm_d.series.get_again(labels, &mut scratch.last_series);
         llm_d.attempts.succeeded(target, &endpoint);
-        llm_d.request_processing.observe(decided.since(decision.started).as_secs_f64());
         let producer = runtime.in_flight.as_ref();
         let in_flight = producer.map(|producer| llm_d.in_flight.enter(&endpoint, &series, producer, uncached, output));
-        let running = tried.is_empty().then(|| Running::new(series, body.len(), decision.started));
+        let running = tried.is_empty().then(|| Running::new(series, body.len(), head.received));
         for (hits, found) in runtime.prefix_hits.iter().zip(attributes.prefixes()) {
             hits.observe(found.matched(decision.chosen as usize), found.total_blocks, found.block_size_tokens);
+        }
+        for (hits, found) in runtime.encoder_hits.iter().zip(attributes.encoders()) {
+            hits.observe(found, &decision.snapshot.endpoints, decision.chosen as usize);
         }
         if let Some(prefix) = attributes.prefixes().first() {
             metrics.prefix_blocks.inc_by(u64::from(prefix.total_blocks));

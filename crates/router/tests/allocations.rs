@@ -43,6 +43,7 @@ fn a_warm_decision_stays_within_its_allocations() {
             method: &Method::POST,
             path,
             headers: &headers,
+            received: router.now(),
             api: Some(Api::ChatCompletions),
             priority: 0,
             within: None,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use weir_api::{EndpointPickerConfig, Reason};
 use weir_plan::{CompileOptions, Plan, Registry, compile};
-use weir_pool::{BreakerConfig, EndpointSpec, EndpointUrl, Pool, Scrape};
+use weir_pool::{BreakerConfig, EndpointSpec, EndpointUrl, Pool, Scrape, Time};
 use weir_protocol::{Api, Scanner};
 use weir_router::{
     Clock, DecisionLog, DecisionLogConfig, End, PoolRuntime, Refusal, RequestHead, Routed, Router, RouterMetrics, Shared,
@@ -67,6 +67,7 @@ fn head<'a>(id: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
         method: &Method::POST,
         path: "/v1/chat/completions",
         headers,
+        received: Time::ZERO,
         api: Some(Api::ChatCompletions),
         priority: 0,
         within: None,

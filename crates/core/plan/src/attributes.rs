@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use weir_protocol::MediaKind;
+
 use crate::Column;
 
 /// How much of a request's prompt each endpoint holds.
@@ -74,6 +76,8 @@ impl LatencyPrediction {
 /// An image, video or sound of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaItem {
+    /// What it is.
+    pub kind: MediaKind,
     /// Hash of its reference or content.
     pub hash: u64,
     /// Its tokens.
@@ -87,9 +91,16 @@ pub struct EncoderMatch {
     pub items: Vec<MediaItem>,
     /// Tokens of the items that the endpoint encoded; indexed as the snapshot's endpoints are. Empty: unknown.
     pub matched_tokens: Vec<u64>,
+    /// For each item, whether each endpoint encoded it: a row of endpoints for every item. Empty: unknown.
+    pub held: Vec<bool>,
 }
 
 impl EncoderMatch {
+    /// Whether the endpoint at this place in the snapshot, of so many, encoded the item of this place.
+    pub fn holds(&self, item: usize, index: usize, endpoints: usize) -> bool {
+        self.held.get(item * endpoints + index).copied().unwrap_or(false)
+    }
+
     /// Tokens of all items.
     pub fn total_tokens(&self) -> u64 {
         self.items.iter().map(|item| u64::from(item.tokens)).sum()
@@ -98,6 +109,7 @@ impl EncoderMatch {
     fn clear(&mut self) {
         self.items.clear();
         self.matched_tokens.clear();
+        self.held.clear();
     }
 }
 
@@ -199,6 +211,11 @@ impl Attributes {
     /// The encoder-cache match in a column.
     pub fn encoder(&self, column: Column) -> Option<&EncoderMatch> {
         self.encoders.get(column.0)
+    }
+
+    /// All encoder-cache matches.
+    pub fn encoders(&self) -> &[EncoderMatch] {
+        &self.encoders
     }
 
     /// The encoder-cache match in a column, to be written.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use weir_pool::{Endpoint, EndpointEvents};
-use weir_protocol::{ParserKind, Usage};
+use weir_protocol::{MediaKind, ParserKind, Usage};
 
 use crate::{Attributes, Candidates, Column, DataSet, PickError, PoolView, RequestAttributes, RequestView, Targets};
 
@@ -59,6 +59,11 @@ pub trait SaturationDetector: Send + Sync {
     fn reads(&self) -> DataSet;
     /// 0: idle; 1 and above: saturated. A pool without candidates is saturated.
     fn saturation(&self, view: &PoolView<'_>) -> f64;
+    /// How many candidates it knows too little of, and counts as full for that; `None`: it needs to know nothing that can be missing.
+    fn stale(&self, view: &PoolView<'_>) -> Option<usize> {
+        let _ = view;
+        None
+    }
 }
 
 /// Removes candidates.
@@ -263,8 +268,8 @@ pub trait PromptSink {
     /// The same token `count` times.
     fn repeat(&mut self, token: u32, count: u32);
     /// An image, video or sound follows, which is `tokens` tokens long; `hash` is that of its reference.
-    fn media(&mut self, hash: u64, tokens: u32) {
-        let _ = (hash, tokens);
+    fn media(&mut self, kind: MediaKind, hash: u64, tokens: u32) {
+        let _ = (kind, hash, tokens);
     }
     /// The prompt ends; another one follows.
     fn next_prompt(&mut self);

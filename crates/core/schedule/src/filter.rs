@@ -5,7 +5,7 @@ mod endpoint_attribute;
 mod header_testing;
 pub(crate) mod label_selector;
 mod prefix_cache_affinity;
-mod role;
+pub(crate) mod role;
 mod slo_headroom_tier;
 mod utilization;
 

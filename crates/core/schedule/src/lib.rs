@@ -42,6 +42,7 @@ use weir_plan::Registry;
 
 pub use self::{
     cycle::{Picked, Scratch, clamped, produce, run, run_watched},
+    saturation::StageSaturation,
     watch::{Step, Watch},
 };
 

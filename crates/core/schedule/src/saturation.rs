@@ -1,10 +1,13 @@
 //! Saturation detectors: how full a pool is.
 
 mod concurrency_detector;
+mod stages;
 mod utilization_detector;
 
 use weir_plan::{PluginType, PoolView};
 use weir_pool::EndpointState;
+
+pub use self::stages::StageSaturation;
 
 pub(crate) fn plugins() -> Vec<PluginType> {
     vec![utilization_detector::plugin(), concurrency_detector::plugin()]

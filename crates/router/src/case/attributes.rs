@@ -6,6 +6,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use weir_api::{Diagnostics, Params};
 use weir_plan::{Attributes, Column, DataKey, DataSet, LatencyPrediction, MediaItem, Named, Plan, Producer, RequestView};
 use weir_pool::Endpoint;
+use weir_protocol::MediaKind;
 
 use super::Case;
 
@@ -182,7 +183,8 @@ fn encoder(column: Column, values: &Values<'_>, notes: &mut Diagnostics) -> Opti
     let items = found.iter().map(|one| &one.request_items).find(|items| !items.is_empty()).cloned().unwrap_or_default();
     Some(Box::new(move |out| {
         let Some(out) = out.encoder_mut(column) else { return };
-        out.items = items.iter().zip(0..).map(|(tokens, hash)| MediaItem { hash, tokens: *tokens }).collect();
+        out.items =
+            items.iter().zip(0..).map(|(tokens, hash)| MediaItem { kind: MediaKind::Image, hash, tokens: *tokens }).collect();
         out.matched_tokens = found.iter().map(|one| one.matched_tokens).collect();
     }))
 }

@@ -112,6 +112,7 @@ impl Bench {
             method: &Method::POST,
             path,
             headers,
+            received: self.router.now(),
             api,
             priority: request.priority,
             within: None,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::{
-    encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet},
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
@@ -36,6 +36,15 @@ impl<'e, 'd> Families<'e, 'd> {
         self.family(name, help, MetricType::Histogram, rows, |value, mut metric| {
             metric.encode_histogram::<NoLabelSet>(value.sum, value.count(), &value.buckets(), None)
         })
+    }
+
+    /// Counters that are kept as a family.
+    pub(crate) fn kept(&mut self, name: &str, help: &str, counters: &impl EncodeMetric) -> fmt::Result {
+        if counters.is_empty() {
+            return Ok(());
+        }
+        let help = format!("[ALPHA] {help}");
+        counters.encode(self.encoder.encode_descriptor(name, &help, None, MetricType::Counter)?)
     }
 
     /// A family without series is left out: whoever looks for it should see that there is nothing.

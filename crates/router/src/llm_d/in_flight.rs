@@ -138,7 +138,7 @@ mod tests {
     fn nothing_remains_of_what_has_ended() {
         let in_flight = InFlight::default();
         let endpoint = Arc::new(Endpoint::new(EndpointSpec::new("a", EndpointUrl::http("10.0.0.1", 1))));
-        let series = SeriesTable::default().get(Labels { model: "m", target: "m", fairness_id: "f", priority: 0 });
+        let series = SeriesTable::new(Arc::default()).get(Labels { model: "m", target: "m", fairness_id: "f", priority: 0 });
         let producer: Arc<str> = "p".into();
         let sum = || in_flight.read().into_values().collect::<Vec<_>>();
         let mut first = in_flight.enter(&endpoint, &series, &producer, 80, 20);

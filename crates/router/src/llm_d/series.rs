@@ -12,7 +12,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use weir_pool::{Endpoint, Time};
 
-use super::{Histogram, MOST_NAMES, MOST_SERIES, OTHER, histogram::bounds};
+use super::{Histogram, MOST_NAMES, MOST_SERIES, OTHER, PinnedNames, histogram::bounds};
 
 /// What tells series apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,6 +98,7 @@ pub(crate) struct SeriesTable {
     count: AtomicU64,
     /// Models and fairness ids that have names of their own.
     names: Mutex<[HashSet<Box<str>>; 2]>,
+    pinned: Arc<PinnedNames>,
 }
 
 /// The series that a thread was given last.
@@ -110,14 +111,14 @@ pub(crate) struct LastSeries {
 /// Tables made by this process.
 static TABLES: AtomicU64 = AtomicU64::new(0);
 
-impl Default for SeriesTable {
-    fn default() -> Self {
-        let number = TABLES.fetch_add(1, Relaxed);
-        Self { number, hasher: RandomState::new(), all: RwLock::default(), count: AtomicU64::new(0), names: Mutex::default() }
-    }
-}
-
 impl SeriesTable {
+    /// No series yet.
+    pub(crate) fn new(pinned: Arc<PinnedNames>) -> Self {
+        let number = TABLES.fetch_add(1, Relaxed);
+        let (all, count, names) = (RwLock::default(), AtomicU64::new(0), Mutex::default());
+        Self { number, hasher: RandomState::new(), all, count, names, pinned }
+    }
+
     /// The same as [`get`](Self::get). `last` is what this thread was given last; mostly it is wanted again.
     pub(crate) fn get_again(&self, labels: Labels<'_>, last: &mut Option<LastSeries>) -> Arc<Series> {
         match last {
@@ -171,9 +172,11 @@ impl SeriesTable {
             known.insert(name.into());
             name
         };
+        let model =
+            |known: &mut HashSet<Box<str>>, name: &'a str| if self.pinned.contains(name) { name } else { own(known, name) };
         Labels {
-            model: own(models, labels.model),
-            target: own(models, labels.target),
+            model: model(models, labels.model),
+            target: model(models, labels.target),
             fairness_id: own(ids, labels.fairness_id),
             priority: labels.priority,
         }
@@ -290,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_same_labels_are_the_same_series() {
-        let table = SeriesTable::default();
+        let table = SeriesTable::new(Arc::default());
         let first = table.get(labels("m", "f"));
         assert!(Arc::ptr_eq(&first, &table.get(labels("m", "f"))));
         assert!(!Arc::ptr_eq(&first, &table.get(Labels { priority: 1, ..labels("m", "f") })));
@@ -306,7 +309,8 @@ mod tests {
 
     #[test]
     fn names_that_clients_choose_are_bounded() {
-        let table = SeriesTable::default();
+        let pinned = Arc::new(PinnedNames::default());
+        let table = SeriesTable::new(Arc::clone(&pinned));
         for number in 0..3 * MOST_NAMES {
             table.get(labels("m", &format!("flow-{number}")));
             table.get(labels(&format!("model-{number}"), "f"));
@@ -315,6 +319,9 @@ mod tests {
         let distinct = |read: fn(&Series) -> &str| all.iter().map(|one| read(one)).collect::<HashSet<_>>().len();
         assert_eq!(distinct(|one| &one.fairness_id), MOST_NAMES + 1);
         assert_eq!(distinct(|one| &one.model), MOST_NAMES + 1);
+        assert_eq!(&*table.get(labels("late", "f")).model, OTHER);
+        pinned.set("pool", ["late"].into_iter());
+        assert_eq!(&*table.get(labels("late", "f")).model, "late", "somebody configured it");
         for number in 0..2 * MOST_SERIES {
             table.get(Labels { priority: number as i32, ..labels("m", "f") });
         }

@@ -85,8 +85,7 @@ pub(super) fn assemble(
     screeners.iter().for_each(|one| reads |= one.plugin.reads());
     let admitters = in_file_order(&built, &order, |parts| parts.admitter.as_ref());
     admitters.iter().for_each(|one| reads |= one.plugin.reads());
-    let (detector, detecting) = detector(config, &built).unzip();
-    reads |= detecting.unwrap_or_default();
+    let detector = detector(config, &built, &mut reads);
     let layer = data_layer(config, &built, reads, notes);
     let mut plan = Plan {
         handler: named(handler, handler.parts.handler.as_ref())?,
@@ -325,18 +324,20 @@ fn usage_limits(config: &EndpointPickerConfig, built: &[Built]) -> Option<Named<
     named(one, one.parts.usage_limits.as_ref())
 }
 
-type Detector = Named<Arc<dyn SaturationDetector>>;
-
-/// What says how full the pool is: the plugin that the configuration names, else the default one, else the first one that can. And what that reads, unless
-/// nobody asked for it: then it makes do with what others had fetched.
-fn detector(config: &EndpointPickerConfig, built: &[Built]) -> Option<(Detector, DataSet)> {
+/// What says how full the pool is: the plugin that the configuration names, else the default one, else the first one that can. One that
+/// nobody asked for makes do with what others had fetched; where nothing is fetched, there is none.
+fn detector(config: &EndpointPickerConfig, built: &[Built], reads: &mut DataSet) -> Option<Named<Arc<dyn SaturationDetector>>> {
     let named_by = config.flow_control.as_ref().and_then(|flow| flow.saturation_detector.as_ref());
     let wanted = named_by.and_then(|one| built.iter().find(|built| built.name == one.plugin_ref.value));
     let default = || built.iter().find(|one| one.kind == "utilization-detector");
     let one = wanted.or_else(default).or_else(|| built.iter().find(|one| one.parts.detector.is_some()))?;
     let detector = named(one, one.parts.detector.as_ref())?;
-    let reads = if one.listed { detector.plugin.reads() } else { DataSet::NONE };
-    Some((detector, reads))
+    let wants = detector.plugin.reads();
+    if one.listed || wanted.is_some() {
+        *reads |= wants;
+    }
+    let fetched = !wants.intersects(DataSet::ENGINE_METRICS) || reads.intersects(DataSet::ENGINE_METRICS);
+    fetched.then_some(detector)
 }
 
 /// `built` is in dependency order; `order[i]` is the place in the file of `built[i]`.

@@ -10,6 +10,7 @@ use weir_plan::{
     Column, DataKey, Decider, Draft, ExtensionPoint, Need, Parts, PluginContext, PluginType, PoolView, PromptSink, PromptStream,
     RequestView,
 };
+use weir_protocol::MediaKind;
 
 use crate::declare::{NoParameters, beta};
 
@@ -76,7 +77,7 @@ impl PromptSink for HasMedia {
 
     fn next_prompt(&mut self) {}
 
-    fn media(&mut self, _: u64, _: u32) {
+    fn media(&mut self, _: MediaKind, _: u64, _: u32) {
         self.0 = true;
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use weir_api::Diagnostic;
 use weir_plan::{Candidates, DataSet, Draft, ExtensionPoint, Filter, Parts, PluginContext, PluginType, PoolView, RequestView};
+use weir_pool::Endpoint;
 
 use crate::declare::{NoParameters, beta};
 
@@ -40,10 +41,26 @@ const PREFILL: Stage =
     Stage { roles: &["prefill", "encode-prefill", "prefill-decode", "both", "encode-prefill-decode"], unlabelled: false };
 const ENCODE: Stage = Stage { roles: &["encode", "encode-prefill", "encode-prefill-decode"], unlabelled: false };
 
+/// Whether a worker prefills.
+pub(crate) fn prefills(endpoint: &Endpoint) -> bool {
+    PREFILL.served_by(endpoint)
+}
+
+/// Whether a worker decodes; one whose role is empty does.
+pub(crate) fn decodes(endpoint: &Endpoint) -> bool {
+    DECODE.served_by(endpoint) || endpoint.label(ROLE) == Some("")
+}
+
 struct Stage {
     roles: &'static [&'static str],
     /// Whether workers without the label serve it.
     unlabelled: bool,
+}
+
+impl Stage {
+    fn served_by(&self, endpoint: &Endpoint) -> bool {
+        endpoint.label(ROLE).map_or(self.unlabelled, |role| self.roles.contains(&role))
+    }
 }
 
 fn draft(context: &mut PluginContext<'_>, stage: Stage) -> Result<Draft, Diagnostic> {
@@ -57,8 +74,7 @@ impl Filter for Stage {
     }
 
     fn filter(&self, _: &RequestView<'_>, view: &PoolView<'_>, _: &mut Rng, keep: &mut Candidates) {
-        let serves = |i: &usize| view.endpoint(*i).label(ROLE).map_or(self.unlabelled, |role| self.roles.contains(&role));
-        keep.extend((0..view.len()).filter(serves).map(|i| view.index(i) as u32));
+        view.retain(keep, |i| self.served_by(view.endpoint(i)));
     }
 }
 

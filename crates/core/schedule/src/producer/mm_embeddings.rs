@@ -19,6 +19,7 @@ use weir_plan::{
 };
 use weir_pool::Endpoint;
 use weir_prefix::{ApproxIndex, LookupScratch};
+use weir_protocol::MediaKind;
 
 use crate::declare::beta;
 
@@ -99,9 +100,9 @@ impl PromptSink for Media<'_> {
 
     fn next_prompt(&mut self) {}
 
-    fn media(&mut self, hash: u64, tokens: u32) {
+    fn media(&mut self, kind: MediaKind, hash: u64, tokens: u32) {
         if self.0.len() < MAX_ITEMS && !self.0.iter().any(|item| item.hash == hash) {
-            self.0.push(MediaItem { hash, tokens });
+            self.0.push(MediaItem { kind, hash, tokens });
         }
     }
 }
@@ -128,6 +129,7 @@ impl Producer for MmEmbeddings {
                 self.index.longest(&[item.hash], holders, matched, lookup);
                 let held = found.matched_tokens.iter_mut().zip(matched.iter()).filter(|(_, held)| **held > 0);
                 held.for_each(|(tokens, _)| *tokens += u64::from(item.tokens));
+                found.held.extend(matched.iter().map(|held| *held > 0));
             }
         });
     }

@@ -83,9 +83,12 @@ struct UtilizationDetector {
 }
 
 impl UtilizationDetector {
-    /// How full one endpoint is; `None` if its numbers are too old.
+    /// How full one endpoint is; `None` if its numbers are too old. Where nothing ran when they were read, and nothing was sent since,
+    /// they hold as long as those of idle endpoints are expected to: these are read less often.
     fn of(&self, state: &EndpointState) -> Option<f64> {
-        state.age.filter(|age| *age <= self.stale_after).map(|_| fuller(state, self.queue, self.kv))
+        let idle = state.waiting == 0 && state.running == 0 && state.inflight_requests == 0;
+        let fresh = |age: &Duration| *age <= self.stale_after || (idle && !state.stale);
+        state.age.filter(fresh).map(|_| fuller(state, self.queue, self.kv))
     }
 }
 
@@ -96,6 +99,10 @@ impl SaturationDetector for UtilizationDetector {
 
     fn saturation(&self, view: &PoolView<'_>) -> f64 {
         mean(view, |state| self.of(state).unwrap_or(1.0))
+    }
+
+    fn stale(&self, view: &PoolView<'_>) -> Option<usize> {
+        Some(view.states().filter(|state| self.of(state).is_none()).count())
     }
 }
 
@@ -137,6 +144,20 @@ mod tests {
         assert_eq!(fixture.saturation(KIND, "{}"), 1.0, "stale only");
         fixture.candidates = vec![];
         assert_eq!(fixture.saturation(KIND, "{}"), 1.0, "none");
+    }
+
+    #[test]
+    fn numbers_of_idle_endpoints_hold_as_long_as_the_pool_says() {
+        let mut fixture = Fixture::scraped(2, |_, state| state.age = Some(Duration::from_millis(900)));
+        assert_eq!(fixture.saturation(KIND, "{}"), 0.0);
+        assert_eq!(fixture.filter(KIND, "{}"), [0, 1]);
+        fixture.states[0].inflight_requests = 1;
+        assert_eq!(fixture.saturation(KIND, "{}"), 0.5, "something was sent there since");
+        fixture.states[0] = fixture.states[1];
+        fixture.states[0].running = 1;
+        assert_eq!(fixture.saturation(KIND, "{}"), 0.5, "it worked when it was last seen");
+        fixture.states[1].stale = true;
+        assert_eq!(fixture.saturation(KIND, "{}"), 1.0, "it does not answer any more");
     }
 
     #[test]

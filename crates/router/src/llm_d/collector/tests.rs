@@ -1,4 +1,4 @@
-use super::*;
+use super::{pools::mean_and_deviation, *};
 
 #[test]
 fn deviations_are_those_of_samples() {

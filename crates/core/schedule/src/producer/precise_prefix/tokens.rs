@@ -1,6 +1,7 @@
 //! A request's prompts as lists of tokens.
 
 use weir_plan::PromptSink;
+use weir_protocol::MediaKind;
 
 /// An image, video or sound in a prompt.
 #[derive(Clone, Debug)]
@@ -92,7 +93,7 @@ impl PromptSink for Tokens {
         self.tokens.extend(std::iter::repeat_n(token, count as usize));
     }
 
-    fn media(&mut self, hash: u64, tokens: u32) {
+    fn media(&mut self, _: MediaKind, hash: u64, tokens: u32) {
         let before = self.ends.last().map_or(0, |(tokens, _)| *tokens);
         let offset = u32::try_from(self.tokens.len() - before).unwrap_or(u32::MAX);
         self.media.push(Media { id: format!("{hash:x}"), offset, length: tokens });
@@ -142,7 +143,7 @@ mod tests {
         tokens.next_prompt();
         tokens.bytes(&[1, 0, 0, 0, 2]);
         tokens.align();
-        tokens.media(0x2a, 3);
+        tokens.media(MediaKind::Image, 0x2a, 3);
         tokens.repeat(0x2a, 3);
         tokens.finish();
         let prompts: Vec<_> = tokens.prompts().collect();

@@ -78,7 +78,7 @@ impl Estimate {
         let (hash, tokens) = (hash.digest(), tokens.clamp(1, MAX_MEDIA_TOKENS) as u32);
         sink.estimated();
         sink.align();
-        sink.media(hash, tokens);
+        sink.media(kind, hash, tokens);
         sink.repeat(hash as u32, tokens);
     }
 }
