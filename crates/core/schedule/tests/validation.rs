@@ -274,12 +274,6 @@ const ODD: &[(&str, &str, &str, (usize, usize))] = &[
         (5, 58),
     ),
     (
-        "optional data that nobody produces",
-        "plugins:\n- type: inflight-load-producer\n  parameters: {prefixMatchInfoProducerName: nobody}\n- type: active-request-scorer\n",
-        "`inflight-load-producer` would use PrefixCacheMatchInfoDataKey/nobody, which no plugin produces",
-        (5, 15),
-    ),
-    (
         "a second tokenizer",
         "plugins:\n- {type: token-producer, name: mine}\n- {type: prefix-cache-scorer}\n",
         "`approx-prefix-cache-producer` reads TokenizedPrompt/token-producer, not `mine`: a second `token-producer` is added, which estimates tokens",

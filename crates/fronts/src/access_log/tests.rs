@@ -19,7 +19,7 @@ fn requests() -> [Answered<'static>; 3] {
         status: 200,
         endpoint: Some("10.0.0.1:8000"),
         bytes: Some((1234, 56_789)),
-        took: Duration::from_micros(12_034),
+        took: Duration::from_micros(12_125),
         reason: None,
     };
     let refused = Answered { client: None, status: 503, endpoint: None, bytes: None, reason: Some("no_endpoints"), ..plain };
@@ -131,5 +131,5 @@ fn only_who_wants_lines_gets_them() {
     drop(writing);
     let written: Vec<u8> = receive.iter().flatten().collect();
     let one: serde_json::Value = serde_json::from_slice(&written).unwrap();
-    assert_eq!((&one["path"], &one["status"], &one["ms"]), (&"/v1/chat/completions".into(), &200.into(), &12.034.into()));
+    assert_eq!((&one["path"], &one["status"], &one["ms"]), (&"/v1/chat/completions".into(), &200.into(), &12.125.into()));
 }

@@ -54,8 +54,9 @@ impl EncoderHits {
             return;
         }
         let mut all = self.hits.lock();
-        match all.iter_mut().find(|(one, _)| Arc::ptr_eq(one, endpoint)) {
-            Some((_, counts)) => counts.iter_mut().zip(held).for_each(|(count, more)| *count += more),
+        let known = all.iter().position(|(one, _)| Arc::ptr_eq(one, endpoint));
+        match known {
+            Some(at) => all[at].1.iter_mut().zip(held).for_each(|(count, more)| *count += more),
             None if all.len() < MOST_SERIES => all.push((Arc::clone(endpoint), held)),
             None => {}
         }

@@ -1,6 +1,6 @@
 //! `weir up`: a router in one command.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 use weir_api::RouterConfig;
 use weir_plan::{CompileOptions, Registry};

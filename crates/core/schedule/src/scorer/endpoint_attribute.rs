@@ -179,7 +179,7 @@ mod tests {
         let refused = compile(&text(custom, "Preemption")).unwrap_err();
         assert_eq!(
             refused.errors().map(ToString::to_string).collect::<Vec<_>>(),
-            ["7:32: error: plugins[1].parameters.attributeKey: `endpoint-attribute-scorer` reads \
+            ["7:30: error: plugins[1].parameters.attributeKey: `endpoint-attribute-scorer` reads \
               Preemption/core-metrics-extractor, which no plugin produces (did you mean `Preemptions/core-metrics-extractor`?)"]
         );
         let gpu = "- {type: dcgm-data-source}\n- {type: dcgm-extractor}\n";
