@@ -17,7 +17,7 @@ def ask(router: process.Router, path: str = "/chat/completions", **more) -> http
 
 
 def test_every_request_has_its_line_even_at_the_end() -> None:
-    router = process.up("--workers", "2")
+    router = process.up("--workers", "2", "--log-level", "info")
     try:
         process.eventually("both workers are ready", lambda: router.ready_endpoints() == 2)
         with ThreadPoolExecutor(8) as several:
